@@ -1,0 +1,37 @@
+# `make demo` and `make test` are all that a new machine needs: Python 3.11, make and access to the package index.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+OUT ?= demo
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo    install and run the demo on synthetic scans (results in $(OUT)/)"
+	@echo "make test    install and run the tests"
+	@echo "make lint    install and run ruff"
+	@echo "make format  let ruff format the code"
+	@echo "make clean   remove the environment and what the tools left"
+
+# The stamp is newer than what it depends on as long as nothing has to be installed again.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/atlassegfm demo --out $(OUT)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+format: $(STAMP)
+	$(BIN)/ruff format src tests benchmarks
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build src/*.egg-info

@@ -1,0 +1,120 @@
+"""What the command line shows: progress with step names and times on stderr, tables on stdout, logs."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from atlassegfm.pipeline import Segmentation
+
+
+def set_up_logging(verbose: bool) -> None:
+    """Send logs to stderr; debug messages of AtlasSegFM only when asked for."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
+    logger = logging.getLogger("atlassegfm")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
+
+
+class StepProgress:
+    """Progress bars, one per step, with the time each takes; shows nothing when stderr is not a terminal.
+
+    Call it like the pipeline's `progress`: with the step's name and the fraction of it that is done.
+    """
+
+    def __init__(self, show: bool) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = time.perf_counter()
+        self._step: str | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._bar: Progress | None = None
+        if show and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+
+    def __enter__(self) -> StepProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close_step()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, step: str, fraction: float) -> None:
+        """Show that `fraction` of `step` is done."""
+        if step != self._step:
+            self._close_step()
+            self._step, self._started = step, time.perf_counter()
+            if self._bar is not None and step not in self._tasks:
+                self._tasks[step] = self._bar.add_task(step, total=1.0)
+        if self._bar is not None:
+            self._bar.update(self._tasks[step], completed=min(1.0, max(0.0, fraction)))
+
+    def _close_step(self) -> None:
+        if self._step is not None:
+            spent = time.perf_counter() - self._started
+            self.seconds[self._step] = self.seconds.get(self._step, 0.0) + spent
+            if self._bar is not None:
+                # A finished task's clock stands still.
+                self._bar.update(self._tasks[self._step], completed=1.0)
+        self._step = None
+
+    def report(self, name: str) -> None:
+        """On a terminal, one line with the time of each step, in place of the bars that have gone."""
+        if self._bar is not None:
+            parts = ", ".join(f"{step} {seconds:.1f}" for step, seconds in self.seconds.items())
+            typer.echo(f"{name}: {sum(self.seconds.values()):.1f} s ({parts})", err=True)
+
+
+def say_warning(message: str) -> None:
+    """One line on stderr."""
+    typer.echo(f"warning: {message}", err=True)
+
+
+def say_error(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    typer.echo("error: " + " ".join(message.split()), err=True)
+
+
+def print_result(name: str, segmentation: Segmentation) -> None:
+    """Table of one query on stdout: label, volume, quality."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from atlassegfm.report.facts import label_facts
+
+    table = Table(title=Text(name), title_justify="left")
+    table.add_column("label", justify="right")
+    table.add_column("name")
+    table.add_column("volume, ml", justify="right")
+    table.add_column("quality")
+    table.add_column("why")
+    for fact in label_facts(segmentation):
+        quality = fact["quality"]
+        word, reasons = quality.get("word", ""), "; ".join(map(str, quality.get("reasons", [])))
+        volume = f"{float(fact['volume_ml']):.2f}"
+        # Text, not markup: a label may be called "[1]".
+        table.add_row(str(fact["value"]), Text(str(fact["name"])), volume, Text(str(word)), Text(reasons))
+    # Away from a terminal there is no width to fit into; 80 columns would break words.
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    console.print(table)

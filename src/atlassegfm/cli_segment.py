@@ -1,0 +1,182 @@
+"""``atlassegfm segment``: check, load the atlas once, segment each query, tell what came out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from atlassegfm.models.registry import MODELS
+from atlassegfm.registration.registry import METHODS
+
+if TYPE_CHECKING:
+    from atlassegfm.atlas import Atlas
+    from atlassegfm.cli_checks import Job
+    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.report.outputs import Outputs
+
+PROMPTS = ("auto", "mask", "click", "box")
+FUSIONS = ("kalman", "gate", "none")
+#: Exit codes.
+BAD_INPUT, SOME_FAILED = 2, 3
+
+
+def segment_command(
+    queries: Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Scans to segment.")],
+    atlas: Annotated[Path, typer.Option("--atlas", metavar="IMG", help="The labelled scan.")],
+    labels: Annotated[Path, typer.Option("--labels", metavar="SEG", help="Its label map.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if missing.")],
+    model: Annotated[
+        str, typer.Option(help=f"Segmentation model: {', '.join(MODELS)}. none: registration alone.")
+    ] = "builtin",
+    prompt: Annotated[str, typer.Option(help=f"What the model is given: {', '.join(PROMPTS)}.")] = "auto",
+    registration: Annotated[str, typer.Option(help=f"Registration method: {', '.join(METHODS)}.")] = "default",
+    fusion: Annotated[
+        str, typer.Option(help=f"How atlas and model are brought together: {', '.join(FUSIONS)}.")
+    ] = "kalman",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    label_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="dataset.json, Slicer .ctbl, ITK-SNAP label file, or text like 1=liver,2=spleen."
+        ),
+    ] = None,
+    only: Annotated[str | None, typer.Option(metavar="VALUES", help="Only these labels, such as 1,2,6.")] = None,
+    customise: Annotated[
+        bool, typer.Option("--customise/--no-customise", help="Let the model learn from the atlas first.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout, nothing else there.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is being done to stderr.")] = False,
+) -> None:
+    """Segment scans from one labelled scan.
+
+    Writes QUERY_seg.nii.gz, QUERY_qc.png and QUERY_report.json into the output folder for every query. Exit code: 0 all
+    done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
+    """
+    from atlassegfm import cli_checks
+    from atlassegfm.cli_display import set_up_logging
+    from atlassegfm.runtime import prepare_compute
+
+    set_up_logging(verbose)
+    cli_checks.check_choice(model, MODELS, "--model")
+    cli_checks.check_choice(prompt, PROMPTS, "--prompt")
+    cli_checks.check_choice(registration, METHODS, "--registration")
+    cli_checks.check_choice(fusion, FUSIONS, "--fusion")
+    values = cli_checks.whole_numbers(only, "--only")
+    names = cli_checks.label_names_source(label_names)
+    jobs = cli_checks.plan_jobs(queries, out, [atlas, labels])
+    options = {
+        "model": model,
+        "prompt": prompt,
+        "registration": registration,
+        "fusion": fusion,
+        "device": device,
+        "seed": seed,
+        "customise": customise,
+    }
+    with cli_checks.output_folder(out):
+        prepare_compute()
+        run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, quiet=as_json)
+        run.load_atlas(names, values)
+        results = [run.segment(job) for job in jobs]
+    _finish(results, as_json)
+
+
+class _Run:
+    """One call of the command: the atlas, the options, and what is shown."""
+
+    def __init__(self, atlas_files: dict[str, Path], options: dict[str, Any], *, quiet: bool) -> None:
+        self.atlas_files = atlas_files
+        self.options = options
+        self.quiet = quiet
+        self.atlas: Atlas | None = None
+
+    def load_atlas(self, names: str | None, values: list[int] | None) -> None:
+        from atlassegfm.atlas import Atlas
+        from atlassegfm.cli_display import say_warning
+
+        files = self.atlas_files
+        self.atlas = Atlas.load(files["atlas_image"], files["atlas_labels"], names=names, only=values)
+        for notice in self.atlas.notices:
+            say_warning(f"atlas: {notice}")
+
+    def segment(self, job: Job) -> dict[str, Any]:
+        """Segment one query; what goes wrong with it is told and returned, so that the others still get their turn."""
+        from atlassegfm.cli_display import say_error
+        from atlassegfm.errors import AtlasSegError
+
+        try:
+            segmentation, outputs, seconds = self._work(job)
+        except (AtlasSegError, OSError, MemoryError) as error:
+            message = one_line(error)
+            say_error(message if str(job.query) in message else f"{job.query}: {message}")
+            return {"query": str(job.query), "status": "failed", "error": message}
+        return self._tell(job, segmentation, outputs, seconds)
+
+    def _work(self, job: Job) -> tuple[Segmentation, Outputs, float]:
+        from atlassegfm.cli_display import StepProgress
+        from atlassegfm.io import read_image
+        from atlassegfm.pipeline import segment
+        from atlassegfm.report.outputs import write_outputs
+
+        with StepProgress(show=not self.quiet) as progress:
+            progress("read", 0.0)
+            query = read_image(job.query)
+            segmentation = segment(self.atlas, query, progress=progress, **self.options)
+            progress("write", 0.0)
+            outputs = write_outputs(
+                job.outputs.segmentation.parent,
+                job.stem,
+                query,
+                segmentation,
+                {"query": job.query, **self.atlas_files},
+            )
+        progress.report(job.stem)
+        return segmentation, outputs, sum(progress.seconds.values())
+
+    def _tell(self, job: Job, segmentation: Segmentation, outputs: Outputs, seconds: float) -> dict[str, Any]:
+        from atlassegfm.cli_checks import as_given
+        from atlassegfm.cli_display import print_result, say_warning
+        from atlassegfm.report.facts import label_facts
+
+        for warning in segmentation.warnings:
+            say_warning(f"{job.stem}: {warning}")
+        if not self.quiet:
+            print_result(job.stem, segmentation)
+            typer.echo("written: " + ", ".join(as_given(outputs.items()).values()))
+        return {
+            "query": str(job.query),
+            "status": "done",
+            "seconds": round(seconds, 2),
+            "outputs": as_given(outputs.items()),
+            "labels": label_facts(segmentation),
+            "warnings": list(segmentation.warnings),
+        }
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line for the user."""
+    if isinstance(error, MemoryError):
+        return "not enough memory; close other programs, or crop or downsample the scan"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check permissions and free space"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _finish(results: list[dict[str, Any]], as_json: bool) -> None:
+    """Print the JSON list, sum up the failures, set the exit code."""
+    from atlassegfm.report.json_report import plain
+
+    if as_json:
+        typer.echo(json.dumps(plain(results), indent=2, allow_nan=False))
+    failed = [result for result in results if result["status"] == "failed"]
+    if failed and len(results) > 1:
+        typer.echo(f"{len(failed)} of {len(results)} queries failed:", err=True)
+        for result in failed:
+            typer.echo(f"  {result['query']}", err=True)
+    if failed:
+        raise typer.Exit(BAD_INPUT if len(failed) == len(results) else SOME_FAILED)

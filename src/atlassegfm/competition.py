@@ -1,0 +1,41 @@
+"""Several labels want the same voxel: the largest probability wins, background included."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def smallest_label_type(largest: int) -> np.dtype:
+    """Smallest unsigned integer type that holds label values up to `largest`."""
+    return np.min_scalar_type(max(int(largest), 1))
+
+
+class LabelCompetition:
+    """Running arg-max over labels, so that one label's probability at a time is in memory.
+
+    Background has the probability that the labels leave over, 1 - sum, and wins ties; between labels the one that
+    came first wins ties.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the grid.
+    dtype : numpy.dtype
+        Integer type of the label map.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+        self._labels = np.zeros(shape, dtype=dtype)
+        self._best = np.zeros(shape, dtype=np.float32)
+        self._total = np.zeros(shape, dtype=np.float32)
+
+    def add(self, value: int, probability: np.ndarray, box: tuple[slice, ...] = (slice(None),) * 3) -> None:
+        """Enter one label's probability, float32, on the part `box` of the grid."""
+        self._total[box] += probability
+        wins = probability > self._best[box]
+        self._best[box][wins] = probability[wins]
+        self._labels[box][wins] = value
+
+    def result(self) -> np.ndarray:
+        """The label map so far."""
+        return np.where(1.0 - self._total >= self._best, self._labels.dtype.type(0), self._labels)

@@ -1,0 +1,1 @@
+"""Measuring: metrics, the one-shot protocol, baselines, tables."""

@@ -1,0 +1,170 @@
+"""Methods as data: a method is a registration, a model with its prompt, and a fusion, under one name.
+
+Adding a method is one line in `PRESETS`. The command line also takes settings in place of a name,
+``registration=greedy+model=none``; whatever is not set is as in the preset ``default``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from atlassegfm.errors import InputError
+
+#: Which label map of a run a method is judged by.
+OUTPUTS = ("final", "model", "atlas")
+#: Procedures that look at the query's truth: bounds and simulated users, never something to deploy.
+TRUTH_PROCEDURES = ("clicks", "true-prompt")
+#: What `parse_method` lets a user set.
+SETTABLE = ("registration", "model", "prompt", "fusion", "customise", "output")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way from an atlas and a query to a label map.
+
+    Parameters
+    ----------
+    name : str
+        Row name in tables.
+    registration, model, prompt, fusion : str
+        As in `atlassegfm.pipeline.segment`. Model "none" is registration alone.
+    customise : bool
+        Whether the model may adapt itself to the atlas.
+    output : str
+        "final", "model" (the model's own answer, before fusion) or "atlas" (the warped atlas labels).
+    procedure : str
+        How it runs: "pipeline", or a key of `atlassegfm.evaluation.baselines.PROCEDURES`.
+    options : tuple of (str, value)
+        Extra settings of the procedure, for example ``(("clicks", 5),)``.
+    summary : str
+        One line for lists.
+    """
+
+    name: str
+    registration: str = "default"
+    model: str = "builtin"
+    prompt: str = "auto"
+    fusion: str = "kalman"
+    customise: bool = True
+    output: str = "final"
+    procedure: str = "pipeline"
+    options: tuple[tuple[str, Any], ...] = ()
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise InputError(f"method {self.name}: output {self.output!r} is none of {', '.join(OUTPUTS)}")
+
+    @property
+    def sees_truth(self) -> bool:
+        """Whether the query's true label map is among its inputs."""
+        return self.procedure in TRUTH_PROCEDURES
+
+    def run_settings(self) -> dict[str, Any]:
+        """Everything that decides what is computed, without what cannot matter; JSON-able."""
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "summary", "output")}
+        settings["options"] = [list(pair) for pair in self.options]
+        if self.model == "none" and self.procedure == "pipeline":
+            settings |= {"prompt": "auto", "fusion": "none", "customise": False}
+        return settings
+
+    def segment_options(self) -> dict[str, Any]:
+        """Keyword arguments for `atlassegfm.pipeline.segment`; the same preset works in `evaluate` and `segment`."""
+        options = {key: getattr(self, key) for key in ("registration", "model", "prompt", "fusion")}
+        return options if self.customise else options | {"customise": False}
+
+
+#: The methods that have a name. "default" is ours, "paper" has the paper's settings throughout.
+PRESETS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("default", summary="this project's default"),
+        Method("registration", model="none", summary="registration alone: the atlas labels carried over"),
+        Method("model", output="model", summary="the model alone, prompted from the registered atlas"),
+        Method("no-fusion", fusion="none", summary="default without fusion"),
+        Method("gate", fusion="gate", summary="default with the convolutional gate as fusion"),
+        Method("no-customise", customise=False, summary="default with the model left as it comes"),
+        Method("prompt-mask", prompt="mask", summary="the atlas mask as prompt"),
+        Method("prompt-click", prompt="click", summary="a click at the centre of the atlas mask as prompt"),
+        Method("prompt-box", prompt="box", summary="the box of the atlas mask as prompt"),
+        Method("rigid", registration="rigid", model="none", summary="rigid registration alone"),
+        Method("affine", registration="affine", model="none", summary="rigid and affine registration alone"),
+        Method("vm-base", registration="voxelmorph", model="none", summary="the paper's registration alone"),
+        Method("greedy", registration="greedy", model="none", summary="greedy (affine, NCC) alone"),
+        Method("ants-syn", registration="ants-syn", model="none", summary="ANTs affine and SyN alone"),
+        Method(
+            "paper",
+            registration="voxelmorph",
+            model="nninteractive",
+            prompt="mask",
+            fusion="kalman",
+            summary="the paper: test-time U-Net registration (MSE, lr 1e-4, 1000 steps), nnInteractive, Kalman fusion",
+        ),
+        Method(
+            "paper-vessels",
+            registration="voxelmorph",
+            model="vesselfm",
+            fusion="kalman",
+            summary="the paper on vessels: vesselFM instead of nnInteractive",
+        ),
+        Method("paper-medsam2", registration="voxelmorph", model="medsam2", prompt="click"),
+        Method("nninteractive-1", model="nninteractive", procedure="clicks", options=(("clicks", 1),)),
+        Method("nninteractive-5", model="nninteractive", procedure="clicks", options=(("clicks", 5),)),
+        Method("medsam2-1", model="medsam2", procedure="clicks", options=(("clicks", 1),)),
+        Method("medsam2-5", model="medsam2", procedure="clicks", options=(("clicks", 5),)),
+        Method("builtin-1", procedure="clicks", options=(("clicks", 1),), summary="built-in model, 1 simulated click"),
+        Method("builtin-5", procedure="clicks", options=(("clicks", 5),), summary="built-in model, 5 simulated clicks"),
+        Method("upper-bound", procedure="true-prompt", prompt="mask", summary="the model prompted with the true mask"),
+        Method("label-fusion", model="none", procedure="label-fusion", summary="joint label fusion of several atlases"),
+        Method("majority-vote", model="none", procedure="majority-vote", summary="several atlases, majority vote"),
+        Method("universeg", model="universeg", procedure="in-context", summary="UniverSeg, slice by slice"),
+        Method("tyche", model="tyche", procedure="in-context", summary="Tyche, slice by slice"),
+    )
+}
+
+#: What `evaluate` runs when it is not told: one run of the pipeline serves all three.
+DEFAULT_METHODS = ("default", "model", "registration")
+
+
+def parse_methods(text: str) -> list[Method]:
+    """Methods from a comma-separated list of preset names and settings such as ``registration=greedy+model=none``.
+
+    Raises
+    ------
+    InputError
+        For an unknown name or setting, and for a method listed twice.
+    """
+    methods = [parse_method(part.strip()) for part in text.split(",") if part.strip()]
+    names = [method.name for method in methods]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--methods: {name} is listed twice")
+    if not methods:
+        raise InputError(f"--methods: expected at least one of {', '.join(PRESETS)}")
+    return methods
+
+
+def parse_method(text: str) -> Method:
+    """One method: a preset's name or ``key=value+key=value``; see `parse_methods`."""
+    if "=" not in text:
+        if text not in PRESETS:
+            raise InputError(
+                f"--methods: no method {text!r}; expected one of {', '.join(PRESETS)}, or settings such as "
+                "registration=default+model=none"
+            )
+        return PRESETS[text]
+    changes: dict[str, Any] = {}
+    for part in text.split("+"):
+        key, _, value = (piece.strip() for piece in part.partition("="))
+        if key not in SETTABLE or not value:
+            raise InputError(f"--methods: {part!r} is no setting; expected KEY=VALUE with one of {', '.join(SETTABLE)}")
+        changes[key] = _truth_value(value) if key == "customise" else value
+    return replace(PRESETS["default"], name=text, summary="as given on the command line", **changes)
+
+
+def _truth_value(text: str) -> bool:
+    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if text.lower() not in words:
+        raise InputError(f"--methods: customise={text}: expected yes or no")
+    return words[text.lower()]

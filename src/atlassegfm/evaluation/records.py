@@ -1,0 +1,158 @@
+"""What one run on one pair gave, as a JSON file that a killed evaluation finds again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from atlassegfm.evaluation.protocol import Pair
+from atlassegfm.evaluation.runs import CASE_FORMAT, Run, settings_key
+from atlassegfm.io import write_text_atomic
+
+#: Procedures that use the other atlases of the protocol, so that these belong to what decides the numbers.
+POOL_PROCEDURES = ("label-fusion", "majority-vote")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One label map of a run, judged.
+
+    Parameters
+    ----------
+    labels : dict of int to dict
+        Metrics of each scored label (`atlassegfm.evaluation.metrics.all_metrics`).
+    seconds : float
+        Time to get to this label map.
+    prediction : str
+        Where the label map was written, relative to the output folder; empty when it was not.
+    """
+
+    labels: dict[int, dict[str, float]]
+    seconds: float
+    prediction: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run on one pair.
+
+    Parameters
+    ----------
+    key : str
+        Of everything that decides the numbers (`content_key`).
+    atlas, query, run : str
+        Case ids and the run's label.
+    error : str
+        Why it failed, one line; empty when it did not.
+    outputs : dict of str to Output
+        "final", "model" and "atlas" as far as the run has them; a failed run has only the penalties, as "failed".
+    peak_mb : float
+        Largest resident memory of the process during the run, in MB (10^6 bytes); 0 when unknown.
+    facts : dict
+        Timings of the steps and the like, for the reader.
+    """
+
+    key: str
+    atlas: str
+    query: str
+    run: str
+    error: str = ""
+    outputs: dict[str, Output] = field(default_factory=dict)
+    peak_mb: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def output(self, name: str) -> Output:
+        """The wanted label map's metrics; those of a failure when the run failed."""
+        return self.outputs["failed" if self.error else name]
+
+    def write(self, path: Path) -> None:
+        """Write as JSON; NaN and infinity become null, because JSON has neither."""
+        write_text_atomic(path, json.dumps(_plain(asdict(self)), indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, path: Path, key: str) -> Record | None:
+        """The record in a file, or None when there is none, it is damaged, or it is of another computation."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["key"] != key:
+                return None
+            outputs = {name: _output(value) for name, value in data["outputs"].items()}
+            return cls(**(data | {"outputs": outputs}))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+def _output(data: dict) -> Output:
+    labels = {
+        int(value): {k: math.nan if v is None else v for k, v in metrics.items()}
+        for value, metrics in data["labels"].items()
+    }
+    return Output(labels, data["seconds"], data["prediction"])
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def content_key(
+    run: Run, pair: Pair, digests: Mapping[str, str], labels: Mapping[int, str], seed: int, tolerance_mm: float
+) -> str:
+    """Key of everything that decides a record's numbers: scans, settings, labels, seed, tolerance and this code."""
+    used = [pair.atlas, pair.query]
+    if run.method.procedure in POOL_PROCEDURES:
+        used += pair.pool
+    return settings_key(
+        {
+            "format": CASE_FORMAT,
+            "code": code_digest(),
+            "scans": [digests[case_id] for case_id in used],
+            "labels": sorted(labels),
+            "settings": run.settings,
+            "seed": seed,
+            "tolerance_mm": tolerance_mm,
+        }
+    )
+
+
+@cache
+def code_digest() -> str:
+    """Version of this package and a hash of the source files that decide numbers.
+
+    The version alone would let a developer resume with results of older code. What only plans, counts and draws
+    (reports, command line, the rest of this package) is left out, so that a new table does not cost a new run.
+    """
+    from importlib.metadata import version
+
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256(version("atlassegfm").encode())
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).parts
+        bystander = parts[0] in ("report", "evaluation") or parts[0].startswith("cli")
+        if not bystander or parts[-1] == "metrics.py" or "baselines" in parts:
+            digest.update("/".join(parts).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def record_path(folder: Path, pair: Pair, run: Run, key: str) -> Path:
+    """File of a record: readable first, unique through the key's beginning."""
+    return folder / "cases" / f"{safe_name(pair.atlas)}__{safe_name(pair.query)}__{safe_name(run.label)}__{key}.json"
+
+
+def safe_name(text: str) -> str:
+    """Text as part of a file name: letters, digits, dot, dash and underscore kept, others replaced, 60 at most."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:60]

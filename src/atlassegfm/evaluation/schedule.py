@@ -1,0 +1,105 @@
+"""Tasks in processes of their own: a crash costs one pair, memory is that of one pair, several run side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import wait
+from typing import Any
+
+from atlassegfm.evaluation.work import Task, execute, failed_record
+
+#: Called after each finished task with the number of finished tasks, the number of all, and a short text.
+Progress = Callable[[int, int, str], None]
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    jobs: int = 1,
+    isolate: bool = True,
+    progress: Progress | None = None,
+    start: str | None = None,
+) -> None:
+    """Execute tasks; every run of every task has a record afterwards.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        Each is executed once.
+    jobs : int
+        Processes at a time.
+    isolate : bool
+        False executes in this process, one after the other (for tests and debuggers).
+    progress : callable, optional
+        See `Progress`.
+    start : str, optional
+        Start method of processes; by default "forkserver" where there is one, which imports the heavy packages once.
+    """
+    report = progress or (lambda done, total, text: None)
+    report(0, len(tasks), "")
+    if not isolate:
+        for n, task in enumerate(tasks, 1):
+            execute(task)
+            report(n, len(tasks), _text(task))
+        return
+    context = _context(start)
+    waiting, running, done = list(tasks), {}, 0
+    with _threads_in_environment(tasks):
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    task = waiting.pop(0)
+                    process = context.Process(target=execute, args=(task,), daemon=True)
+                    process.start()
+                    running[process.sentinel] = (process, task)
+                for sentinel in wait(list(running)):
+                    process, task = running.pop(sentinel)
+                    process.join()
+                    _fill_gaps(task, process.exitcode)
+                    done += 1
+                    report(done, len(tasks), _text(task))
+        finally:
+            # Ctrl-C and errors: leave no orphan that goes on computing.
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.join(5)
+
+
+def _context(start: str | None) -> Any:  # noqa: ANN401
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context(start or ("forkserver" if "forkserver" in methods else "spawn"))
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["atlassegfm.evaluation.preload"])
+    return context
+
+
+@contextlib.contextmanager
+def _threads_in_environment(tasks: Sequence[Task]) -> Iterator[None]:
+    """OpenMP reads its number of threads when torch is imported, so children must find it in the environment."""
+    threads = tasks[0].threads if tasks else None
+    if threads is None or "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
+def _fill_gaps(task: Task, exitcode: int | None) -> None:
+    """Write failure records for the runs that a dead process left without one."""
+    for run, key, path in task.runs:
+        if path.exists():
+            continue
+        # Negative codes are signals; -9 is what the kernel sends when memory runs out.
+        reason = "killed, most likely out of memory" if exitcode == -9 else f"ended with code {exitcode}"
+        failed_record(task, run, key, f"the process of this pair was lost ({reason})").write(path)
+
+
+def _text(task: Task) -> str:
+    return f"{task.pair.atlas} -> {task.pair.query}"

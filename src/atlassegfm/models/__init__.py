@@ -1,0 +1,1 @@
+"""Step 3: segmentation models behind one protocol."""

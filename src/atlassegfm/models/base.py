@@ -1,0 +1,87 @@
+"""Step 3: a segmentation model is a session that sees an image once and answers one prompt per label."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atlassegfm.prompts import Prompt, make_prompt
+from atlassegfm.volume import Volume
+
+
+def prompt_from_labels(labels: Volume, value: int, kind: str) -> Prompt | None:
+    """Prompt for one label of a warped label map, the other labels being its rivals; None when the label is lost."""
+    mask = labels.data == value
+    return make_prompt(
+        kind, mask.astype(np.float32), labels.grid, value, ((labels.data > 0) & ~mask).astype(np.float32)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """The atlas as one-shot training material.
+
+    Parameters
+    ----------
+    image : Volume
+        Atlas image.
+    truth : Volume
+        Atlas label map on the image's grid.
+    priors : Volume
+        An imperfect copy of the label map on the same grid, as registration would give it.
+    kind : str
+        The kind of prompt that the model is given.
+    """
+
+    image: Volume
+    truth: Volume
+    priors: Volume
+    kind: str = "mask"
+
+    @property
+    def values(self) -> list[int]:
+        """Label values present in the truth, ascending."""
+        return [int(v) for v in np.unique(self.truth.data) if v != 0]
+
+    def prompt(self, value: int) -> Prompt | None:
+        """The imperfect prompt of one label; None when the prior lost it."""
+        return prompt_from_labels(self.priors, value, self.kind)
+
+
+class SegmentationModel(ABC):
+    """A frozen (or once customised) segmentation model."""
+
+    def customise(self, support: Support) -> dict[str, Any]:
+        """Adapt to the atlas; models that cannot are left as they are.
+
+        Returns
+        -------
+        dict
+            JSON-ready facts for the report.
+        """
+        return {}
+
+    def segment_support(self, support: Support, value: int) -> np.ndarray:
+        """Foreground probability on the atlas from its imperfect prompt, for the fusion to learn from.
+
+        A model that was customised on the atlas must answer as if it had not seen the voxels it answers for.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 in [0, 1], shape of the atlas's grid.
+        """
+        self.set_image(support.image)
+        prompt = support.prompt(value)
+        return np.zeros(support.image.grid.shape, dtype=np.float32) if prompt is None else self.segment(prompt)
+
+    @abstractmethod
+    def set_image(self, image: Volume) -> None:
+        """Look at an image; all prompts after this are about it."""
+
+    @abstractmethod
+    def segment(self, prompt: Prompt) -> np.ndarray:
+        """Foreground probability, float32 in [0, 1], on the image's grid."""

@@ -1,0 +1,238 @@
+"""From an atlas and a query to a segmentation: the one place that strings the steps together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from atlassegfm.atlas import Atlas
+from atlassegfm.competition import LabelCompetition
+from atlassegfm.errors import InputError
+from atlassegfm.fusion import FUSIONS, Fusion, fit_fusion
+from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
+from atlassegfm.models.registry import create_model, model_info
+from atlassegfm.quality import Quality, Signals, judge, measure
+from atlassegfm.registration.registry import METHODS, register
+from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.resampling import resample_labels
+from atlassegfm.runtime import prepare_compute
+from atlassegfm.volume import Volume, bounding_box
+
+#: Told (name of the step, finished fraction in [0, 1]).
+Progress = Callable[[str, float], None]
+PROMPTS = ("auto", "mask", "click", "box", "box2d")
+#: Surroundings of both masks, in mm, within which fusion works.
+FUSION_MARGIN_MM = 12.0
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What comes out of `segment`; all label maps lie on the query's grid.
+
+    Parameters
+    ----------
+    labels : Volume
+        The result.
+    atlas_labels : Volume
+        M_atlas, registration alone.
+    model_labels : Volume or None
+        M_fm, the model alone; None when there was no model.
+    names, colours : dict
+        Per label value, from the atlas.
+    report : dict
+        JSON-ready: parameters, timings, registration, one entry per label, warnings.
+    warnings : list of str
+        What the user should know.
+    """
+
+    labels: Volume
+    atlas_labels: Volume
+    model_labels: Volume | None
+    names: dict[int, str]
+    colours: dict[int, tuple[int, int, int]]
+    report: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Run:
+    """One query against one atlas: the steps in order, each timed."""
+
+    def __init__(self, atlas: Atlas, query: Volume, options: dict[str, Any], progress: Progress) -> None:
+        self.atlas, self.query, self.options, self.progress = atlas, query, options, progress
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.facts: dict[str, Any] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        now = time.perf_counter()
+        self.seconds[step] = round(now - self._last, 3)
+        self._last = now
+
+    def registered(self, fixed: Volume, moving: Volume, step: str) -> RegistrationResult:
+        settings = Settings(
+            seed=self.options["seed"],
+            device=self.options["device"],
+            progress=lambda name, fraction: self.progress(f"{step}: {name}", fraction),
+        )
+        result = register(fixed, moving, self.options["registration"], settings)
+        self.facts[step] = result.metrics
+        self.warnings += result.warnings
+        self.lap(step)
+        return result
+
+
+def segment(
+    atlas: Atlas,
+    query: Volume,
+    *,
+    model: str = "builtin",
+    prompt: str = "auto",
+    registration: str = "default",
+    fusion: str = "kalman",
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Segmentation:
+    """Carry the atlas's labels to a query and let image and model correct them.
+
+    The steps of arXiv 2512.18176: registration (Eq. 2), prompts, frozen model (Eq. 3), fusion (Eq. 4-5). The fusion
+    learns from the atlas alone: the atlas's labels travel to the query and back through the independently estimated
+    reverse registration, and the model is run on the atlas image from that imperfect copy. No query label is an
+    argument of this function or of anything it calls.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        The labelled scan.
+    query : Volume
+        The scan to segment, any grid.
+    model : str
+        A name out of `atlassegfm.models.registry.MODELS`; "none" is registration alone.
+    prompt : {"auto", "mask", "click", "box", "box2d"}
+        What the model is given; "auto" is the model's preferred kind.
+    registration : str
+        A name out of `atlassegfm.registration.registry.METHODS`.
+    fusion : {"kalman", "gate", "none"}
+        How prior and model are combined; "none" is the model alone.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    seed : int
+        Seed of everything random.
+    progress : callable, optional
+        Told (step, finished fraction).
+
+    Returns
+    -------
+    Segmentation
+        Label maps on the query's grid and the report.
+
+    Raises
+    ------
+    InputError
+        If an option is unknown or does not fit the model.
+    RegistrationError
+        If atlas and query cannot be aligned.
+    """
+    prepare_compute()
+    options = _checked_options(
+        model=model, prompt=prompt, registration=registration, fusion=fusion, device=device, seed=seed
+    )
+    run = _Run(atlas, query, options, progress or (lambda step, fraction: None))
+    forward = run.registered(query, atlas.image, "registration")
+    prior = resample_labels(atlas.labels, query.grid, forward.transform)
+    run.lap("warp labels")
+    if model == "none":
+        return _finish(run, forward, prior, None, prior, {})
+    backward = run.registered(atlas.image, query, "reverse registration")
+    returned = resample_labels(prior, atlas.image.grid, backward.transform)
+    run.lap("round trip")
+    support = Support(atlas.image, atlas.labels, returned, options["prompt"])
+    session = create_model(model, device=options["device"], seed=seed)
+    run.progress("model learns from the atlas", 0.0)
+    run.facts["model"] = session.customise(support)
+    run.lap("customise")
+    fusions = _fit_fusions(run, session, support)
+    labels, model_labels, signals = _segment_labels(run, session, prior, support, fusions)
+    return _finish(run, forward, prior, model_labels, labels, signals)
+
+
+def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The options with "auto" resolved; errors for what does not exist."""
+    info = model_info(options["model"])
+    if options["registration"] not in METHODS:
+        raise InputError(
+            f"unknown registration method {options['registration']!r}: choose one of {', '.join(METHODS)}"
+        )
+    if options["fusion"] not in FUSIONS:
+        raise InputError(f"unknown fusion {options['fusion']!r}: choose one of {', '.join(FUSIONS)}")
+    if options["prompt"] not in PROMPTS:
+        raise InputError(f"unknown prompt {options['prompt']!r}: choose one of {', '.join(PROMPTS)}")
+    if options["prompt"] == "auto":
+        options["prompt"] = info.prompts[0]
+    elif options["prompt"] not in info.prompts:
+        raise InputError(f"model {info.name} takes {', '.join(info.prompts)} as prompt, not {options['prompt']}")
+    options["device"] = _resolve_device(options["device"])
+    return options
+
+
+def _resolve_device(device: str) -> str:
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device cuda was asked for, but torch finds no CUDA GPU here: use --device cpu or auto")
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice] | None:
+    return bounding_box((first > 0) | (second >= 0.05), margin=np.ceil(FUSION_MARGIN_MM / spacing).astype(int))
+
+
+def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dict[int, Fusion]:
+    """One fusion per label, learnt on the atlas."""
+    fusions = {}
+    image, spacing = support.image, support.image.spacing
+    for number, value in enumerate(support.values):
+        run.progress("fusion learns from the atlas", number / len(support.values))
+        mask = (support.priors.data == value).astype(np.float32)
+        answer = session.segment_support(support, value)
+        truth = support.truth.data == value
+        box = _union_box(mask + truth, answer, spacing)
+        fusions[value] = fit_fusion(
+            run.options["fusion"], mask[box], answer[box], truth[box], image.data[box], spacing, seed=run.options["seed"]
+        )
+    run.facts["fusion"] = {str(v): f.facts for v, f in fusions.items()}
+    run.lap("fit fusion")
+    return fusions
+
+
+def _segment_labels(
+    run: _Run, session: SegmentationModel, prior: Volume, support: Support, fusions: dict[int, Fusion]
+) -> tuple[Volume, Volume, dict[int, dict[str, Any]]]:
+    """Model and fusion for each label; the labels then compete for voxels."""
+    grid, spacing = run.query.grid, run.query.spacing
+    final = LabelCompetition(grid.shape, prior.data.dtype)
+    alone = LabelCompetition(grid.shape, prior.data.dtype)
+    signals: dict[int, dict[str, Any]] = {}
+    session.set_image(run.query)
+    for number, (value, fusion) in enumerate(fusions.items()):
+        run.progress(f"model and fusion: {run.atlas.names[value]}", number / len(fusions))
+        prompt = prompt_from_labels(prior, value, run.options["prompt"])
+        if prompt is None:
+            continue
+        answer = session.segment(prompt)
+        box = _union_box(prompt.mask, answer, spacing)
+        fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
+        alone.add(value, answer[box], box)
+        final.add(value, fused, box)
+        signals[value] = {"prior": prompt.mask[box], "answer": answer[box], "fused": fused}
+    run.lap("model and fusion")
+    return Volume(final.result(), grid), Volume(alone.result(), grid), signals

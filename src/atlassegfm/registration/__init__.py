@@ -1,0 +1,1 @@
+"""Registration: fixed (query) world points to moving (atlas) world points."""

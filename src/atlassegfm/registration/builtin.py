@@ -1,0 +1,159 @@
+"""Our own registration: a global start, rigid, affine, greedy diffeomorphic refinement. Runs on CPU and CUDA.
+
+Every length is chosen in mm from the fields of view, so that a mouse brain and a whole abdomen take the same path.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlassegfm.errors import RegistrationError
+from atlassegfm.registration.deformable import DeformableSettings, register_deformable
+from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.initialise import find_starts
+from atlassegfm.registration.linear import Fit, register_linear
+from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.registration.transform import Affine, Displacement, Transform, jacobian_determinant
+from atlassegfm.volume import Volume
+
+#: Voxels of a working copy aimed at; finer than the finest native spacing it never gets.
+TARGET_VOXELS = 2_000_000
+#: Intensities outside these percentiles are clamped.
+CLAMP_PERCENTILES = (0.5, 99.5)
+#: Voxels along the longest edge on the two linear levels.
+LINEAR_VOXELS = (32, 64)
+#: Starts refined by the linear step.
+STARTS = 5
+#: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
+MIN_LEVEL_VOXELS = 8
+
+
+def clamped(image: Volume) -> Volume:
+    """Intensities clamped at `CLAMP_PERCENTILES` and scaled to [0, 1], float32."""
+    low, high = np.percentile(image.data, CLAMP_PERCENTILES)
+    if not high > low:
+        low, high = float(image.data.min()), float(image.data.max())
+    if not high > low:
+        raise RegistrationError("expected an image with contrast, got a constant one")
+    return Volume(np.clip((image.data - low) / (high - low), 0.0, 1.0).astype(np.float32), image.grid)
+
+
+def working_spacing(fixed: Volume, moving: Volume) -> float:
+    """Isotropic voxel size in mm at which both images have about `TARGET_VOXELS` voxels."""
+    volume = float(np.sqrt(np.prod(fixed.grid.extent_mm) * np.prod(moving.grid.extent_mm)))
+    finest = float(max(fixed.spacing.min(), moving.spacing.min()))
+    return max(finest, (volume / TARGET_VOXELS) ** (1.0 / 3.0))
+
+
+class _Clock:
+    """Wall seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+
+def _linear(
+    fixed: Volume, moving: Volume, settings: Settings, clock: _Clock, *, affine: bool
+) -> tuple[Fit, dict[str, Any]]:
+    settings.progress("searching a start", 0.0)
+    starts = find_starts(fixed, moving, keep=STARTS)
+    if starts[0].score <= 0:
+        raise RegistrationError(
+            "no alignment of atlas and query was found: they look alike nowhere; do both show the same body part?"
+        )
+    clock.lap("start")
+    settings.progress("linear registration", 0.0)
+    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
+    finest = working_spacing(fixed, moving)
+    levels = [
+        (working_copy(fixed, max(longest / n, finest)), working_copy(moving, max(longest / n, finest)))
+        for n in LINEAR_VOXELS
+    ]
+    rigid, full = register_linear(levels, starts, torch.device(settings.device), affine=affine)
+    clock.lap("linear")
+    fit = full or rigid
+    facts = {"start_score": starts[0].score, "rigid_score": rigid.score, "linear_score": fit.score}
+    return fit, {**facts, "matrix": fit.matrix.tolist()}
+
+
+def identity(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
+    """No registration: the positions in the headers are taken as they are."""
+    return RegistrationResult(Transform((Affine(np.eye(4)),)))
+
+
+def rigid(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
+    """Rigid registration from any start; see `linear.register_linear`."""
+    clock = _Clock()
+    fit, facts = _linear(clamped(fixed), clamped(moving), settings, clock, affine=False)
+    return RegistrationResult(Transform((Affine(fit.matrix),)), facts, clock.seconds)
+
+
+def affine(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
+    """Rigid, then affine registration from any start; see `linear.register_linear`."""
+    clock = _Clock()
+    fit, facts = _linear(clamped(fixed), clamped(moving), settings, clock, affine=True)
+    return RegistrationResult(Transform((Affine(fit.matrix),)), facts, clock.seconds)
+
+
+def _folding_percent(field: Displacement) -> float:
+    return float(100.0 * (jacobian_determinant(field) <= 0).mean())
+
+
+def deformable(
+    fixed: Volume, moving: Volume, settings: Settings, knobs: DeformableSettings | None = None
+) -> RegistrationResult:
+    """Default method: affine from any start, then greedy diffeomorphic LNCC.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Images with raw intensities.
+    settings : Settings
+        Device and progress; nothing here is random.
+    knobs : DeformableSettings, optional
+        Iterations and smoothness.
+
+    Returns
+    -------
+    RegistrationResult
+        Displacement on the working grid of `fixed`, followed by the affine matrix.
+    """
+    knobs = knobs or DeformableSettings()
+    clock = _Clock()
+    fixed, moving = clamped(fixed), clamped(moving)
+    fit, facts = _linear(fixed, moving, settings, clock, affine=True)
+    spacing = working_spacing(fixed, moving)
+    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
+    used = [n for n, f in enumerate(knobs.factors) if f == 1 or shortest / (spacing * f) >= MIN_LEVEL_VOXELS]
+    knobs = replace(
+        knobs, factors=tuple(knobs.factors[n] for n in used), iterations=tuple(knobs.iterations[n] for n in used)
+    )
+    levels = [(working_copy(fixed, spacing * f), working_copy(moving, spacing * f)) for f in knobs.factors]
+    settings.progress("deformable registration", 0.0)
+    field, history = register_deformable(
+        levels,
+        fit.matrix,
+        knobs,
+        torch.device(settings.device),
+        lambda fraction: settings.progress("deformable registration", fraction),
+    )
+    clock.lap("deformable")
+    facts |= {
+        "working_spacing_mm": spacing,
+        "lncc_before": history[-1][0] if len(history) == 1 else history[0][0],
+        "lncc_after": history[-1][-1],
+        "steps": [len(values) for values in history],
+        "folding_percent": _folding_percent(field),
+    }
+    return RegistrationResult(Transform((field, Affine(fit.matrix))), facts, clock.seconds)

@@ -1,0 +1,135 @@
+"""Peer: picsl-greedy (Yushkevich et al., github.com/pyushkevich/greedy), in memory through its Python binding.
+
+Its core is under the GPL-3: it is an optional extra, imported when asked for and never copied from.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+
+from atlassegfm.errors import MissingExtraError, RegistrationError
+from atlassegfm.registration.builtin import clamped, working_spacing
+from atlassegfm.registration.files import displacement_from_itk, volume_to_itk
+from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.registration.transform import Affine, Transform
+from atlassegfm.runtime import available_cores
+from atlassegfm.volume import Volume
+
+#: Steps per resolution level, coarse to fine.
+ITERATIONS = "100x50x10"
+#: Half widths of the correlation window in voxels.
+RADIUS = "2x2x2"
+#: What greedy calls its objects in memory -> the options that make them. One thread and a seed for the linear steps:
+#: their sums over threads come in any order, and the same seed would not give the same matrix. The deformable step
+#: does not depend on the threads. "-wp 0" keeps the warp from being rounded to a tenth of a voxel.
+STAGES = {
+    "rigid": f"-a -dof 6 -ia-image-centers -m NMI -n {ITERATIONS} -threads 1",
+    "affine": f"-a -dof 12 -ia rigid -m NCC {RADIUS} -n {ITERATIONS} -threads 1",
+    "deformable": f"-it affine -m NCC {RADIUS} -n {ITERATIONS} -wp 0 -threads {{threads}}",
+}
+
+
+def register(
+    fixed: Volume, moving: Volume, settings: Settings, *, spacing_mm: float | None = None
+) -> RegistrationResult:
+    """Rigid (NMI, from the image centres), affine (NCC), deformable (NCC) by greedy.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Images with raw intensities.
+    settings : Settings
+        Seed and progress. Greedy runs on the CPU.
+    spacing_mm : float, optional
+        Voxel size of the isotropic working copies; default: as in the built-in method.
+
+    Returns
+    -------
+    RegistrationResult
+        Displacement on the working grid of `fixed`, followed by the affine matrix.
+
+    Raises
+    ------
+    MissingExtraError
+        If picsl-greedy is not installed.
+    RegistrationError
+        If greedy gives up.
+    """
+    greedy = _load()
+    spacing = spacing_mm or working_spacing(fixed, moving)
+    images = {
+        "fixed": volume_to_itk(working_copy(clamped(fixed), spacing)),
+        "moving": volume_to_itk(working_copy(clamped(moving), spacing)),
+    }
+    seconds: dict[str, float] = {}
+    facts: dict[str, Any] = {"working_spacing_mm": spacing}
+    for number, (stage, options) in enumerate(STAGES.items()):
+        settings.progress(f"greedy: {stage}", number / len(STAGES))
+        start = time.perf_counter()
+        _execute(greedy, stage, options, settings.seed, images)
+        seconds[stage] = time.perf_counter() - start
+    facts |= _similarities(greedy)
+    settings.progress("greedy: deformable", 1.0)
+    matrix, warp = np.asarray(greedy["affine"], dtype=np.float64), greedy["deformable"]
+    if not np.isfinite(matrix).all():
+        raise RegistrationError("greedy found no affine alignment of atlas and query; try --registration default")
+    # Greedy's matrices are in RAS, its warps in LPS. Both map fixed to moving points, the warp before the matrix.
+    return RegistrationResult(Transform((displacement_from_itk(warp), Affine(matrix))), facts, seconds)
+
+
+def _load() -> Any:  # noqa: ANN401
+    try:
+        from picsl_greedy import Greedy3D
+    except ImportError as error:
+        raise MissingExtraError("registration greedy", "picsl-greedy", "greedy") from error
+    return Greedy3D()
+
+
+def _execute(greedy: Any, stage: str, options: str, seed: int, images: dict[str, sitk.Image]) -> None:  # noqa: ANN401
+    # Seed 0 would mean "another one each time".
+    fitted = options.format(threads=available_cores())
+    command = f"-i fixed moving {fitted} -seed {seed % (2**31 - 2) + 1} -V 0 -o {stage}"
+    text = io.StringIO()
+    try:
+        with quiet_stdout():
+            greedy.execute(command, out=text, err=text, **images, **{stage: None})
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else "no reason given"
+        raise RegistrationError(f"greedy failed in its {stage} step ({reason}); try --registration default") from error
+
+
+def _similarities(greedy: Any) -> dict[str, float]:  # noqa: ANN401
+    """NCC that greedy saw at the first and the last step of its finest deformable level."""
+    log = greedy.metric_log()
+    values = np.ravel(log[-1]["TotalPerPixelMetric"]) if log else np.zeros(0)
+    return {"ncc_before": float(values[0]), "ncc_after": float(values[-1])} if values.size else {}
+
+
+@contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send file descriptor 1 to nowhere: C++ and Fortran code prints past ``sys.stdout``, into the way of ``--json``."""
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # no standard output at all
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,57 @@
+"""What a registration method takes beside the two images, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from atlassegfm.registration.transform import Transform
+
+#: Told (name of the step, finished fraction in [0, 1]).
+Progress = Callable[[str, float], None]
+
+
+def silent(step: str, fraction: float) -> None:
+    """Progress that goes nowhere."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run a registration method.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of everything random.
+    device : str
+        "cpu" or "cuda".
+    progress : callable
+        Told the step's name and the finished fraction.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress = silent
+
+
+@dataclass(frozen=True)
+class RegistrationResult:
+    """A pull-back and what is known about it.
+
+    Parameters
+    ----------
+    transform : Transform
+        Fixed (query) world points to moving (atlas) world points, RAS+ mm.
+    metrics : dict
+        JSON-ready facts: similarities, folding, chosen start.
+    seconds : dict
+        Wall seconds per stage.
+    warnings : list of str
+        What the user should know.
+    """
+
+    transform: Transform
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)

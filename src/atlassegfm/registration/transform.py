@@ -1,0 +1,131 @@
+"""Spatial transforms: chains of affine matrices and displacement fields on world points (RAS+ mm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from atlassegfm.volume import Grid
+
+#: Fixed-point inversion of a displacement field stops when no vector changes by more than this, in mm.
+INVERSION_TOLERANCE_MM = 0.01
+INVERSION_ITERATIONS = 60
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """World points to world points by a 4x4 matrix, RAS+ mm."""
+
+    matrix: np.ndarray
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points (..., 3)."""
+        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+
+    def inverse(self) -> Affine:
+        """The inverse map."""
+        return Affine(np.linalg.inv(self.matrix))
+
+
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """World points x to x + u(x), with u sampled on a grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        Where the vectors are; beyond it u keeps its border value.
+    vectors : numpy.ndarray, shape grid.shape + (3,), float32
+        Displacement in RAS+ mm.
+    """
+
+    grid: Grid
+    vectors: np.ndarray
+
+    def at(self, points: np.ndarray) -> np.ndarray:
+        """Displacement vectors (..., 3) in mm at world points (..., 3), trilinear."""
+        coords = np.moveaxis(self.grid.to_voxel(points), -1, 0)
+        parts = [
+            ndimage.map_coordinates(self.vectors[..., c], coords, order=1, mode="nearest", prefilter=False)
+            for c in range(3)
+        ]
+        return np.stack(parts, axis=-1)
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points (..., 3)."""
+        return points + self.at(points)
+
+    def inverse(self) -> Displacement:
+        """The inverse map on the same grid, by the fixed-point iteration v <- -u(x + v).
+
+        Chen et al., "A simple fixed-point approach to invert a deformation field", Med Phys 35 (2008), Eq. 5.
+        """
+        world = self.grid.to_world(np.stack(np.meshgrid(*map(np.arange, self.grid.shape), indexing="ij"), axis=-1))
+        vectors = np.zeros_like(self.vectors)
+        for _ in range(INVERSION_ITERATIONS):
+            update = -self.at(world + vectors).astype(np.float32)
+            change = float(np.abs(update - vectors).max())
+            vectors = update
+            if change < INVERSION_TOLERANCE_MM:
+                break
+        return Displacement(self.grid, vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """A pull-back from fixed (query) world points to moving (atlas) world points, RAS+ mm.
+
+    Parameters
+    ----------
+    stages : tuple of Affine or Displacement
+        Applied to a point in this order.
+    """
+
+    stages: tuple[Affine | Displacement, ...] = ()
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Map points (..., 3)."""
+        out = np.asarray(points, dtype=np.float64)
+        for stage in self.stages:
+            out = stage(out)
+        return out
+
+    def inverse(self) -> Transform:
+        """The inverse map; displacement fields are inverted numerically on their own grids."""
+        return Transform(tuple(stage.inverse() for stage in reversed(self.stages)))
+
+    def then(self, other: Transform) -> Transform:
+        """Chain: the result applies self, then `other`."""
+        return Transform(self.stages + other.stages)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Product of the affine stages, shape (4, 4)."""
+        out = np.eye(4)
+        for stage in self.stages:
+            if isinstance(stage, Affine):
+                out = stage.matrix @ out
+        return out
+
+    def linear_part(self) -> Transform:
+        """The affine stages alone."""
+        return Transform(tuple(stage for stage in self.stages if isinstance(stage, Affine)))
+
+
+def jacobian_determinant(field: Displacement) -> np.ndarray:
+    """Determinant of the Jacobian of x + u(x), central differences, shape ``field.grid.shape``, no unit."""
+    directions = field.grid.affine[:3, :3]
+    step = np.linalg.inv(directions)
+    gradients = np.stack(
+        [
+            np.gradient(field.vectors[..., c].astype(np.float64), axis=a)
+            if field.grid.shape[a] > 1
+            else np.zeros(field.grid.shape)
+            for c in range(3)
+            for a in range(3)
+        ],
+        axis=-1,
+    ).reshape(*field.grid.shape, 3, 3)
+    return np.linalg.det(np.eye(3) + gradients @ step)

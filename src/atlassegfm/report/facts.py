@@ -1,0 +1,30 @@
+"""What is known about each label of a result, in one shape for picture, table and report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from atlassegfm.pipeline import Segmentation
+
+
+def label_facts(segmentation: Segmentation) -> list[dict[str, Any]]:
+    """Per label value, name, volume_ml and quality, in order of the values.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        Facts missing from its report are counted from its label map.
+    """
+    listed = {int(entry["value"]): entry for entry in segmentation.report.get("labels", [])}
+    facts = []
+    for value, name in sorted(segmentation.names.items()):
+        fact = {"value": value, "name": name, **listed.get(value, {})}
+        fact["quality"] = fact.get("quality") or {}
+        if fact.get("volume_ml") is None:
+            count = int(np.count_nonzero(segmentation.labels.data == value))
+            fact["volume_ml"] = count * segmentation.labels.grid.voxel_volume_ml
+        facts.append(fact)
+    return facts

@@ -1,0 +1,161 @@
+"""Figures of the evaluation report as SVG text: box plots, and quality against time."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+#: Colours by Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, it fades on white.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5C5C5C")
+_INK, _FAINT = "#1a1a1a", "#6b6b6b"
+_SMALL = 8.5
+
+
+def colour(position: int) -> str:
+    """Colour of the n-th method; all beyond the palette share grey, they are told apart by their names."""
+    return COLOURS[min(position, len(COLOURS) - 1)]
+
+
+def box_plot(values: Mapping[str, Sequence[float]], title: str, *, seed: int = 0) -> str:
+    """One horizontal box per method with every case as a point.
+
+    Parameters
+    ----------
+    values : mapping of str to sequence of float
+        Method to its values; NaN is left out.
+    title : str
+        Axis title with the unit.
+    seed : int
+        Of the points' vertical spread.
+    """
+    names = list(values)
+    figure = Figure(figsize=(7.6, 0.85 + 0.42 * len(names)))
+    axes = figure.add_subplot()
+    rng = np.random.default_rng(seed)
+    for row, name in enumerate(names):
+        data = _known(values[name])
+        if not data.size:
+            continue
+        _box(axes, data, row, 0.5, colour(row))
+        spread = rng.uniform(-0.14, 0.14, data.size)
+        axes.plot(data, row + spread, ".", ms=3.2, color=colour(row), alpha=0.65, mec="none")
+    _finish_rows(axes, names, title)
+    return _svg(figure, title)
+
+
+def grouped_box_plot(values: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> str:
+    """Boxes per label, in it one per method.
+
+    Parameters
+    ----------
+    values : mapping
+        Label to method to values.
+    title : str
+        Axis title with the unit.
+    """
+    labels = list(values)
+    methods = list(next(iter(values.values())))
+    height = 0.8 / len(methods)
+    figure = Figure(figsize=(7.6, 1.1 + (0.16 * len(methods) + 0.2) * len(labels)))
+    axes = figure.add_subplot()
+    for row, label in enumerate(labels):
+        for n, method in enumerate(methods):
+            data = _known(values[label].get(method, ()))
+            if data.size:
+                _box(axes, data, row - 0.4 + (n + 0.5) * height, 0.8 * height, colour(n))
+    handles = [mpl.patches.Patch(facecolor=colour(n), alpha=0.55, label=m) for n, m in enumerate(methods)]
+    columns = min(4, len(methods))
+    figure.legend(handles=handles, loc="upper center", ncols=columns, frameon=False, fontsize=_SMALL)
+    _finish_rows(axes, labels, title)
+    rows = -(-len(methods) // columns)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.12 + 0.22 * rows) / figure.get_figheight()))
+    return _svg(figure, f"{title} per label")
+
+
+def time_plot(points: Mapping[str, tuple[float, float, float, float]], title: str) -> str:
+    """Quality against time.
+
+    Parameters
+    ----------
+    points : mapping of str to (seconds, mean, low, high)
+        One point per method; time on a logarithmic axis, the interval as a bar.
+    title : str
+        Title of the vertical axis.
+    """
+    figure = Figure(figsize=(7.6, 4.2))
+    axes = figure.add_subplot()
+    for n, (name, (seconds, mean, low, high)) in enumerate(points.items()):
+        axes.plot([seconds, seconds], [low, high], color=colour(n), lw=1.6, alpha=0.6)
+        axes.plot([seconds], [mean], "o", ms=7, color=colour(n))
+        axes.annotate(name, (seconds, mean), xytext=(8, 4), textcoords="offset points", fontsize=9, color=_INK)
+    axes.set_xscale("log")
+    times = [p[0] for p in points.values()]
+    # Room for the names on the right, and at least half a decade so that ticks stay readable.
+    axes.set_xlim(min(times) / 1.6, max(max(times) * 3.0, min(times) * 4.0))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:g}" if str(f"{x:e}")[0] in "25" else ""))
+    axes.set_xlabel("seconds per pair (logarithmic)", color=_INK, fontsize=9)
+    axes.set_ylabel(title, color=_INK, fontsize=9)
+    axes.grid(color="#e4e4e4", lw=0.8)
+    _finish(axes)
+    return _svg(figure, f"{title} against time")
+
+
+def _known(values: Sequence[float]) -> np.ndarray:
+    array = np.asarray(list(values), dtype=np.float64)
+    return array[np.isfinite(array)]
+
+
+def _box(axes: Axes, data: np.ndarray, position: float, width: float, tint: str) -> None:
+    axes.boxplot(
+        [data],
+        positions=[position],
+        widths=width,
+        orientation="horizontal",
+        patch_artist=True,
+        showfliers=False,
+        manage_ticks=False,
+        boxprops={"facecolor": tint, "alpha": 0.28, "edgecolor": tint},
+        medianprops={"color": _INK, "linewidth": 1.4},
+        whiskerprops={"color": tint},
+        capprops={"color": tint},
+    )
+
+
+def _finish_rows(axes: Axes, names: Sequence[str], title: str) -> None:
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), [_shortened(n) for n in names])
+    axes.set_xlabel(title, color=_INK, fontsize=9)
+    axes.grid(axis="x", color="#e4e4e4", lw=0.8)
+    _finish(axes)
+
+
+def _shortened(name: str, most: int = 34) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_INK, labelsize=_SMALL, length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_FAINT)
+    axes.figure.set_layout_engine("tight")
+
+
+def _svg(figure: Figure, salt: str) -> str:
+    """SVG element without prologue; the salt keeps the ids of several figures on one page apart."""
+    text = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif"}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # A size in points would not shrink on a narrow screen; the view box is enough.
+    return re.sub(r'(<svg[^>]*?) height="[^"]*"([^>]*?) width="[^"]*"', r"\1\2", svg, count=1)

@@ -1,0 +1,113 @@
+"""The three files of one query: label map, QC picture, JSON report. All of them appear, or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atlassegfm.errors import InputError
+from atlassegfm.io import write_labels
+from atlassegfm.report.json_report import build_report, to_json
+from atlassegfm.volume import Volume
+
+if TYPE_CHECKING:
+    from atlassegfm.pipeline import Segmentation
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the result of one query goes."""
+
+    segmentation: Path
+    qc: Path
+    report: Path
+
+    @classmethod
+    def of(cls, out_dir: str | Path, stem: str) -> Outputs:
+        """The output names for a query called `stem` (file name without suffix)."""
+        folder = Path(out_dir)
+        return cls(folder / f"{stem}_seg.nii.gz", folder / f"{stem}_qc.png", folder / f"{stem}_report.json")
+
+    def items(self) -> dict[str, Path]:
+        """Role to path."""
+        return asdict(self)
+
+
+def write_outputs(
+    out_dir: str | Path, stem: str, query: Volume, segmentation: Segmentation, inputs: Mapping[str, Path]
+) -> Outputs:
+    """Write the label map, the QC picture and the report of one query.
+
+    Everything is written into a temporary folder beside the targets and renamed at the end, so that a failure leaves
+    neither half-written files nor an incomplete set. Older outputs of the same names are replaced.
+
+    Parameters
+    ----------
+    out_dir : str or Path
+        An existing folder.
+    stem : str
+        Name of the query.
+    query : Volume
+        The image as it was read; its file's geometry goes into the label map.
+    segmentation : Segmentation
+        What to write.
+    inputs : mapping of str to Path
+        Role ("query", "atlas_image", "atlas_labels") to file, for the report.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to or the disk is full.
+    """
+    # The picture pulls in matplotlib; whoever only asks for the names does without it.
+    from atlassegfm.report.qc import qc_picture
+
+    targets = Outputs.of(out_dir, stem)
+    with scratch_folder(Path(out_dir)) as scratch:
+        drafts = Outputs.of(scratch, stem)
+        try:
+            write_labels(drafts.segmentation, segmentation.labels, query, segmentation.names)
+            qc_picture(drafts.qc, query, segmentation, name=stem)
+            made = {"segmentation": drafts.segmentation, "qc": drafts.qc}
+            drafts.report.write_text(to_json(build_report(segmentation, inputs, made)), encoding="utf-8", newline="\n")
+            publish({drafts.items()[role]: target for role, target in targets.items().items()})
+        except OSError as error:
+            raise InputError(
+                f"{out_dir}: the results of {stem} cannot be written ({error.strerror or error}); check the folder's "
+                "permissions and free space"
+            ) from error
+    return targets
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A hidden folder in `parent` that is gone afterwards, whatever happens."""
+    try:
+        path = Path(tempfile.mkdtemp(prefix=".atlassegfm-", dir=parent))
+    except OSError as error:
+        raise InputError(
+            f"{parent}: cannot be written to ({error.strerror or error}); choose another folder with -o"
+        ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def publish(moves: Mapping[Path, Path]) -> None:
+    """Rename every draft (key) to its target (value); if one rename fails, take back those done."""
+    done: list[Path] = []
+    try:
+        for draft, target in moves.items():
+            os.replace(draft, target)
+            done.append(target)
+    except OSError:
+        for target in done:
+            target.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,91 @@
+"""Set up the process for large tensor work; has to run before torch is imported.
+
+docs/decisions/0001-allocator.md holds the measurements behind each setting.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import platform
+import sys
+from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+#: Keep this much freed memory at the top of the heap instead of giving it back; mallopt takes a 32-bit int.
+_TRIM_BYTES = 1 << 30
+
+_state: dict[str, bool] = {"allocator": False}
+
+
+@dataclass(frozen=True)
+class ComputeSetup:
+    """What `prepare_compute` did, for the logs and the tests."""
+
+    threads: int
+    environment: dict[str, str] = field(default_factory=dict)
+    before_torch: bool = True
+    allocator: bool = False
+
+
+def available_cores() -> int:
+    """Cores this process may use (its affinity mask where the system has one)."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def prepare_compute(threads: int | None = None) -> ComputeSetup:
+    """Make tensor work fast on this machine; safe to call often, never changes what the user has set.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads for OpenMP; default: the cores that this process may use. A value in ``OMP_NUM_THREADS`` wins.
+
+    Returns
+    -------
+    ComputeSetup
+        The settings now in force. Where torch was imported before, the OpenMP variables come too late and are left alone.
+    """
+    wanted = {
+        "OMP_NUM_THREADS": str(threads or available_cores()),
+        # Threads that spin while they wait steal the cores from those that work.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+    }
+    before_torch = "torch" not in sys.modules
+    if before_torch:
+        for name, value in wanted.items():
+            os.environ.setdefault(name, value)
+    environment = {name: os.environ[name] for name in wanted if name in os.environ}
+    setup = ComputeSetup(int(threads or available_cores()), environment, before_torch, _keep_freed_memory())
+    logger.debug("compute set-up: %s", setup)
+    return setup
+
+
+def _keep_freed_memory() -> bool:
+    """Tell glibc to reuse large buffers instead of returning them to the system after each use.
+
+    Otherwise every large tensor is a fresh mapping whose pages the kernel has to clear one fault at a time. Elsewhere than
+    on Linux with glibc nothing is done. Users who set glibc's own variables keep them.
+    """
+    if _state["allocator"]:
+        return True
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
+    mallopt.restype = ctypes.c_int
+    accepted = [mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)]
+    _state["allocator"] = all(accepted)
+    return _state["allocator"]

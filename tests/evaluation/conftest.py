@@ -1,0 +1,59 @@
+"""A small dataset on disk and a procedure that needs no registration."""
+
+import json
+
+import numpy as np
+import pytest
+
+from atlassegfm.evaluation.baselines import PROCEDURES, Outcome
+from atlassegfm.evaluation.dataset import Dataset
+from atlassegfm.io import write_image, write_labels
+from atlassegfm.volume import Grid, Volume
+
+SHAPE = (20, 18, 16)
+AFFINE = np.diag([1.5, 1.5, 2.0, 1.0])
+
+
+def toy_labels(shift):
+    """Two boxes, label 1 and 2, moved by `shift` voxels along the first axis."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[3 + shift : 9 + shift, 4:12, 3:10] = 1
+    labels[11 + shift : 15 + shift, 5:10, 5:12] = 2
+    return labels
+
+
+def write_dataset(folder, cases=6):
+    """Cases case_0, case_1, ... whose boxes lie 0, 1, 2, 0, 1, 2, ... voxels further on."""
+    rng = np.random.default_rng(0)
+    grid = Grid(SHAPE, AFFINE)
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for n in range(cases):
+        labels = Volume(toy_labels(n % 3), grid)
+        image = Volume((labels.data * 50 + rng.normal(0, 5, SHAPE)).astype(np.float32), grid)
+        write_image(folder / "images" / f"case_{n}.nii.gz", image)
+        write_labels(folder / "labels" / f"case_{n}.nii.gz", labels, image)
+    facts = {"name": "Toy", "modality": "none", "labels": {"1": "first box", "2": "second box", "7": "nowhere"}}
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    return Dataset.load(folder)
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return write_dataset(tmp_path / "data")
+
+
+@pytest.fixture
+def copying(monkeypatch):
+    """A pipeline that copies the atlas labels; "model" and "final" are moved one and two voxels. Counts its calls."""
+    calls = []
+
+    def run(job):
+        calls.append((job.method.name, job.truth))
+        data = job.atlas.labels.data
+        moved = {name: np.roll(data, n, axis=0) for n, name in enumerate(("atlas", "model", "final"))}
+        maps = {name: job.query.with_data(m) for name, m in moved.items()}
+        return Outcome(maps, {"atlas": 1.0, "model": 2.0, "final": 3.0}, {"steps": {"registration": 1.0}})
+
+    monkeypatch.setitem(PROCEDURES, "pipeline", run)
+    return calls

@@ -1,0 +1,108 @@
+"""Methods as data, and the fewest runs that serve them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from atlassegfm.errors import InputError
+from atlassegfm.evaluation.methods import DEFAULT_METHODS, PRESETS, Method, parse_methods
+from atlassegfm.evaluation.runs import plan_runs, settings_key
+
+
+def runs_of(*names):
+    return {run.method.name: dict(run.serves) for run in plan_runs([PRESETS[n] for n in names])}
+
+
+def test_the_default_methods_cost_one_run():
+    assert runs_of(*DEFAULT_METHODS) == {"default": {"default": "final", "model": "model", "registration": "atlas"}}
+
+
+def test_order_of_the_methods_does_not_matter():
+    assert runs_of("registration", "model", "default") == runs_of("default", "model", "registration")
+
+
+def test_registration_alone_is_its_own_run_when_nothing_else_registers_that_way():
+    assert runs_of("registration") == {"registration": {"registration": "atlas"}}
+    assert runs_of("default", "greedy") == {"default": {"default": "final"}, "greedy": {"greedy": "atlas"}}
+
+
+def test_other_prompts_and_fusions_are_other_runs():
+    assert runs_of("default", "prompt-click", "gate") == {
+        "default": {"default": "final"},
+        "prompt-click": {"prompt-click": "final"},
+        "gate": {"gate": "final"},
+    }
+    click_alone = replace(PRESETS["prompt-click"], name="click alone", output="model")
+    runs = plan_runs([click_alone, PRESETS["prompt-click"], PRESETS["default"]])
+    assert [dict(r.serves) for r in runs] == [{"click alone": "model", "prompt-click": "final"}, {"default": "final"}]
+
+
+def test_model_alone_joins_a_run_with_any_fusion():
+    assert runs_of("gate", "model") == {"gate": {"gate": "final", "model": "model"}}
+
+
+def test_a_run_without_a_model_serves_no_model_row():
+    runs = plan_runs([PRESETS["registration"], PRESETS["model"]])
+    assert [dict(r.serves) for r in runs] == [{"registration": "atlas", "model": "model"}]
+    assert runs[0].method.model == "builtin"
+
+
+def test_procedures_never_share_with_the_pipeline():
+    assert runs_of("default", "builtin-1", "upper-bound", "label-fusion", "registration") == {
+        "default": {"default": "final", "registration": "atlas"},
+        "builtin-1": {"builtin-1": "final"},
+        "upper-bound": {"upper-bound": "final"},
+        "label-fusion": {"label-fusion": "final"},
+    }
+
+
+def test_settings_ignore_names_and_what_cannot_matter():
+    one = Method("a", model="none", prompt="mask", fusion="gate")
+    two = Method("b", model="none", prompt="click", customise=False, summary="other words")
+    assert one.run_settings() == two.run_settings()
+    assert Method("a").run_settings() != Method("a", prompt="click").run_settings()
+    assert json.loads(json.dumps(PRESETS["builtin-5"].run_settings())) == PRESETS["builtin-5"].run_settings()
+    assert settings_key(Method("a").run_settings()) == settings_key(Method("b").run_settings())
+
+
+def test_the_paper_preset_has_the_papers_settings():
+    paper = PRESETS["paper"].segment_options()
+    assert paper == {
+        "registration": "voxelmorph",
+        "model": "nninteractive",
+        "prompt": "mask",
+        "fusion": "kalman",
+    }
+    assert PRESETS["no-customise"].segment_options()["customise"] is False
+    assert PRESETS["paper-vessels"].model == "vesselfm"
+    assert [PRESETS[n].sees_truth for n in ("paper", "nninteractive-5", "upper-bound", "label-fusion")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_parse_names_and_settings():
+    found = parse_methods("default, registration=greedy+model=none,customise=no")
+    assert [m.name for m in found] == ["default", "registration=greedy+model=none", "customise=no"]
+    assert (found[1].registration, found[1].model, found[1].fusion) == ("greedy", "none", "kalman")
+    assert found[2].customise is False
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("defualt", "no method 'defualt'; expected one of default"),
+        ("", "at least one"),
+        ("default,default", "listed twice"),
+        ("speed=high", "'speed=high' is no setting"),
+        ("model=", "is no setting"),
+        ("customise=perhaps", "expected yes or no"),
+        ("output=best", "output 'best'"),
+    ],
+)
+def test_parse_errors(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_methods(text)

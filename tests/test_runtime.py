@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+from atlassegfm import runtime
+
+CHILD = """
+import json, os, sys
+from atlassegfm.runtime import prepare_compute
+setup = prepare_compute()
+print(json.dumps({
+    "torch": "torch" in sys.modules,
+    "env": {k: os.environ.get(k) for k in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")},
+    "before": setup.before_torch,
+    "allocator": setup.allocator,
+    "again": prepare_compute().allocator,
+}))
+"""
+
+
+def run_child(**variables: str) -> dict:
+    dropped = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {k: v for k, v in os.environ.items() if k not in dropped and not k.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], env={**environment, **variables}, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_sets_openmp_without_importing_torch():
+    found = run_child()
+    assert not found["torch"]
+    assert found["before"]
+    assert found["env"] == {
+        "OMP_NUM_THREADS": str(runtime.available_cores()),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "GOMP_SPINCOUNT": "0",
+    }
+
+
+def test_what_the_user_has_set_stays():
+    found = run_child(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="ACTIVE")
+    assert found["env"]["OMP_NUM_THREADS"] == "1"
+    assert found["env"]["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_allocator_is_set_on_glibc_and_left_alone_when_the_user_chose():
+    import platform
+
+    on_glibc = sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
+    found = run_child()
+    assert found["allocator"] == found["again"] == on_glibc
+    assert not run_child(MALLOC_TRIM_THRESHOLD_="1000000")["allocator"]
+
+
+def test_after_torch_the_environment_is_left_alone(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", object())
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    setup = runtime.prepare_compute()
+    assert not setup.before_torch
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
+def test_given_number_of_threads(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    # setdefault writes into os.environ; monkeypatch puts the old state back.
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    setup = runtime.prepare_compute(threads=1)
+    assert setup.threads == 1
+    assert os.environ["OMP_NUM_THREADS"] == "1"
