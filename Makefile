@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo
+# For example PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu", which spares Linux the CUDA libraries.
+PIP_OPTIONS ?=
 
 .PHONY: help demo test lint format clean
 
@@ -17,7 +19,7 @@ help:
 # The stamp is newer than what it depends on as long as nothing has to be installed again.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
 	touch $@
 
 demo: $(STAMP)

@@ -116,16 +116,15 @@ def test_segment_writes_three_files_per_query(files, fake_pipeline):
 
 def test_options_reach_the_pipeline(files, fake_pipeline):
     result = segment(
-        files, "--model", "none", "--prompt", "box", "--registration", "affine", "--fusion", "gate", "--device", "cpu",
-        "--seed", 7, "--no-customise", "--only", "3", "--label-names", "3=milz,1=leber",
+        files, "--model", "none", "--prompt", "mask", "--registration", "affine", "--fusion", "gate", "--device", "cpu",
+        "--seed", 7, "--only", "3", "--label-names", "3=milz,1=leber",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     atlas, options = fake_pipeline.calls[0]
     assert atlas.names == {3: "milz"}
     del options["progress"]
     assert options == {
-        "model": "none", "prompt": "box", "registration": "affine", "fusion": "gate", "device": "cpu", "seed": 7,
-        "customise": False,
+        "model": "none", "prompt": "mask", "registration": "affine", "fusion": "gate", "device": "cpu", "seed": 7,
     }  # fmt: skip
 
 
@@ -186,7 +185,8 @@ def test_interrupt_exits_130(files, fake_pipeline):
     ("option", "value", "word"),
     [
         ("--model", "sam", "builtin, none"),
-        ("--prompt", "scribble", "auto, mask, click, box"),
+        ("--prompt", "scribble", "auto, mask, click, box, box2d"),
+        ("--prompt", "click", "model builtin"),
         ("--registration", "magic", "default"),
         ("--fusion", "mean", "kalman, gate, none"),
         ("--only", "liver", "1,2,6"),

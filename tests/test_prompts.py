@@ -150,9 +150,9 @@ def test_mask_and_rivals_are_always_there(kind):
 
 def test_bad_input_is_named():
     member = np.ones((4, 5, 6), np.float32)
-    with pytest.raises(InputError, match="scribble.*mask, click"):
+    with pytest.raises(InputError, match=r"scribble.*mask, click"):
         make_prompt("scribble", member, grid_of((4, 5, 6)), 1)
-    with pytest.raises(InputError, match="M_atlas.*shape"):
+    with pytest.raises(InputError, match=r"M_atlas.*shape"):
         make_prompt("mask", member[1:], grid_of((4, 5, 6)), 1)
     with pytest.raises(InputError, match="NaN"):
         make_prompt("mask", member * np.nan, grid_of((4, 5, 6)), 1)

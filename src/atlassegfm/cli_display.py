@@ -31,7 +31,8 @@ def set_up_logging(verbose: bool) -> None:
 class StepProgress:
     """Progress bars, one per step, with the time each takes; shows nothing when stderr is not a terminal.
 
-    Call it like the pipeline's `progress`: with the step's name and the fraction of it that is done.
+    Call it like the pipeline's `progress`: with the step's name and the fraction of it that is done. Names such as
+    "registration: affine" are parts of one step and share its bar.
     """
 
     def __init__(self, show: bool) -> None:
@@ -61,13 +62,18 @@ class StepProgress:
 
     def __call__(self, step: str, fraction: float) -> None:
         """Show that `fraction` of `step` is done."""
-        if step != self._step:
+        whole = step.partition(":")[0]
+        if whole != self._step:
             self._close_step()
-            self._step, self._started = step, time.perf_counter()
-            if self._bar is not None and step not in self._tasks:
-                self._tasks[step] = self._bar.add_task(step, total=1.0)
+            self._step, self._started = whole, time.perf_counter()
+            if self._bar is not None and whole not in self._tasks:
+                self._tasks[whole] = self._bar.add_task(whole, total=1.0)
         if self._bar is not None:
-            self._bar.update(self._tasks[step], completed=min(1.0, max(0.0, fraction)))
+            from rich.markup import escape
+
+            # Escaped, because a label may be called "[red]".
+            done = min(1.0, max(0.0, fraction))
+            self._bar.update(self._tasks[whole], completed=done, description=escape(step))
 
     def _close_step(self) -> None:
         if self._step is not None:
@@ -75,7 +81,7 @@ class StepProgress:
             self.seconds[self._step] = self.seconds.get(self._step, 0.0) + spent
             if self._bar is not None:
                 # A finished task's clock stands still.
-                self._bar.update(self._tasks[self._step], completed=1.0)
+                self._bar.update(self._tasks[self._step], completed=1.0, description=self._step)
         self._step = None
 
     def report(self, name: str) -> None:

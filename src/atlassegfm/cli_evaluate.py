@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from contextlib import contextmanager
@@ -13,22 +14,28 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from atlassegfm.evaluation.methods import Method
     from atlassegfm.evaluation.schedule import Progress
 
 
 def evaluate_command(
     dataset: Annotated[Path, typer.Argument(help="Folder with images/, labels/ and dataset.json.", metavar="DATASET")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results; run again to continue.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results; run again to continue.")
+    ],
     labels: Annotated[str | None, typer.Option(help="Label values, for example 1,2,6; default all.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="Method to measure, with its model alone and its registration alone.")
+    ] = "default",
     methods: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Names or settings (registration=greedy+model=none), comma-separated; the first is the "
-            "reference of the tests. 'list' shows all names."
+            help="Methods in place of --preset: names or settings (registration=greedy+model=none), comma-separated; "
+            "the first is the reference of the tests. 'list' shows all names."
         ),
-    ] = "default,model,registration",
+    ] = None,
     ladder: Annotated[
-        str | None, typer.Option(help="A table of the paper instead of --methods; 'list' shows all.")
+        str | None, typer.Option(help="A table of the paper, built on --preset; 'list' shows all.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="folds, leave-one-atlas or all-pairs.")] = "folds",
     folds: Annotated[int, typer.Option(help="Number of folds; each has one atlas, its other cases are queries.")] = 5,
@@ -37,25 +44,22 @@ def evaluate_command(
     limit: Annotated[int | None, typer.Option(help="At most so many queries per atlas.")] = None,
     seed: Annotated[int, typer.Option(help="Shuffles the folds and seeds every method.")] = 0,
     jobs: Annotated[int, typer.Option(help="Pairs computed side by side.")] = 1,
-    tolerance_mm: Annotated[float, typer.Option(help="Tolerance of the surface Dice (NSD).")] = 2.0,
+    tolerance_mm: Annotated[float, typer.Option(help="Tolerance of the surface Dice (NSD), mm.")] = 2.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="summary.json on stdout, nothing else there.")] = False,
 ) -> None:
-    """Measure methods on a labelled data set: metrics, tables, a report. Interrupted runs continue where they stopped."""
+    """Measure methods on a labelled data set: metrics, tables, a report. An interrupted run continues when repeated."""
     from atlassegfm.evaluation.api import Request, evaluate
-    from atlassegfm.evaluation.ladders import LADDERS, ladder_methods, write_ladder
-    from atlassegfm.evaluation.methods import PRESETS, parse_methods
+    from atlassegfm.evaluation.ladders import write_ladder
+    from atlassegfm.evaluation.methods import parse_method
 
-    if "list" in (methods, ladder):
-        _print_list(
-            {name: m.summary for name, m in PRESETS.items()}
-            if methods == "list"
-            else {name: entry.title for name, entry in LADDERS.items()}
-        )
+    if _listed(methods, ladder):
         return
+    base = parse_method(preset, "--preset")
     request = Request(
         dataset=dataset,
         folder=output,
-        methods=parse_methods(methods) if ladder is None else ladder_methods(ladder),
+        methods=_methods(base, methods, ladder),
         labels=_integers(labels, "--labels"),
         protocol=protocol,
         folds=folds,
@@ -70,9 +74,38 @@ def evaluate_command(
     )
     with _progress_bar() as progress:
         summary = evaluate(request, progress=progress)
+    written = ["results.csv", "summary.json", "summary.md", "report.html"]
     if ladder is not None:
-        write_ladder(ladder, summary, output)
-    _print_summary(summary, output)
+        written.append(write_ladder(ladder, base, summary, output).name)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+    else:
+        _print_summary(summary)
+        typer.echo(f"written to {output}/: {', '.join(written)}")
+
+
+def _listed(methods: str | None, ladder: str | None) -> bool:
+    """Print the list that was asked for with the word 'list'."""
+    from atlassegfm.evaluation.ladders import LADDERS
+    from atlassegfm.evaluation.methods import PRESETS
+
+    if methods == "list":
+        _print_list({name: method.summary for name, method in PRESETS.items()})
+    if ladder == "list":
+        _print_list({name: entry.title for name, entry in LADDERS.items()})
+    return "list" in (methods, ladder)
+
+
+def _methods(base: Method, methods: str | None, ladder: str | None) -> list[Method]:
+    from atlassegfm.errors import InputError
+    from atlassegfm.evaluation.ladders import family, ladder_methods
+    from atlassegfm.evaluation.methods import parse_methods
+
+    if methods is not None and ladder is not None:
+        raise InputError("--methods and --ladder exclude each other: a ladder is a list of methods")
+    if ladder is not None:
+        return ladder_methods(ladder, base)
+    return family(base) if methods is None else parse_methods(methods)
 
 
 def _words(text: str | None) -> list[str] | None:
@@ -122,11 +155,11 @@ def _print_list(entries: dict[str, str]) -> None:
         typer.echo(f"{name:<{width}}  {text}")
 
 
-def _print_summary(summary: dict[str, Any], folder: Path) -> None:
+def _print_summary(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from atlassegfm.evaluation.markdown import number, p_text, plus_minus
+    from atlassegfm.evaluation.markdown import p_text, plus_minus, seconds_text
 
     table = Table(title=f"{summary['dataset']['name']}: {len(summary['protocol']['pairs'])} pairs")
     for column in ("Method", "Dice", "NSD", "HD95 (mm)", "s / pair", "p (Dice)", "Failed"):
@@ -135,7 +168,7 @@ def _print_summary(summary: dict[str, Any], folder: Path) -> None:
         failed = sum(f["method"] == name for f in summary["failures"])
         table.add_row(
             name, *(plus_minus(found[k], d) for k, d in (("dice", 3), ("nsd", 3), ("hd95", 1))),
-            number(summary["cost"][name]["seconds_mean"], 1), p_text(found["dice"]["p"]), str(failed),
+            seconds_text(summary["cost"][name]["seconds_mean"]), p_text(found["dice"]["p"]), str(failed),
         )  # fmt: skip
     console = Console()
     console.print(table)
@@ -144,6 +177,3 @@ def _print_summary(summary: dict[str, Any], folder: Path) -> None:
     for failure in summary["failures"][:5]:
         text = f"Failed: {failure['method']}, {failure['atlas']} -> {failure['query']}: {failure['error']}"
         console.print(text, highlight=False, markup=False)
-    console.print(
-        f"Written: {folder}/results.csv, summary.json, summary.md, report.html", highlight=False, markup=False
-    )

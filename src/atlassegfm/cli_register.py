@@ -29,7 +29,8 @@ def register_command(
     """Register two scans without segmenting anything.
 
     Writes MOVING_warped.nii.gz, MOVING_warped_labels.nii.gz (with --moving-labels), MOVING_register.json and the
-    transform. The transform maps points of the fixed scan to points of the moving one, as ITK programs expect.
+    transform (MOVING.h5 for Slicer, one file per stage for ANTs), which maps points of the fixed scan to points of the
+    moving one, as ITK programs expect.
     """
     from atlassegfm.cli_checks import check_choice, check_no_overwrite, check_readable, output_folder
     from atlassegfm.cli_display import StepProgress, say_warning, set_up_logging
@@ -75,8 +76,9 @@ def _write(
     parameters: dict[str, str | int],
 ) -> tuple[list[Path], str]:
     """Write everything into a scratch folder, then publish it together; returns the targets and the report's text."""
+    from atlassegfm.cli_checks import check_no_overwrite
     from atlassegfm.io import file_sha256, write_image, write_labels
-    from atlassegfm.registration.transform import write_transform
+    from atlassegfm.registration.files import write_transform
     from atlassegfm.report.json_report import to_json, versions
     from atlassegfm.report.outputs import publish, scratch_folder
     from atlassegfm.resampling import resample_image, resample_labels
@@ -88,7 +90,7 @@ def _write(
             drafts.append(scratch / f"{name}_warped_labels.nii.gz")
             warped = resample_labels(labels, fixed.grid, result.transform)
             write_labels(drafts[-1], warped, fixed, labels.meta.get("label_names"))
-        drafts += write_transform(result.transform, scratch, name)
+        drafts += write_transform(result.transform, scratch, name, domain=fixed.grid)
         report = {
             "program": "atlassegfm",
             "inputs": {role: {"file": path.name, "sha256": file_sha256(path)} for role, path in inputs.items()},
@@ -101,5 +103,7 @@ def _write(
         }
         drafts.append(scratch / f"{name}_register.json")
         drafts[-1].write_text(to_json(report), encoding="utf-8", newline="\n")
+        # The transform's file names were not known when the rest was checked.
+        check_no_overwrite(inputs.values(), [out / draft.name for draft in drafts])
         publish({draft: out / draft.name for draft in drafts})
     return [out / draft.name for draft in drafts], to_json(report)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
 from atlassegfm.registration.registry import METHODS
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from atlassegfm.pipeline import Segmentation
     from atlassegfm.report.outputs import Outputs
 
-PROMPTS = ("auto", "mask", "click", "box")
-FUSIONS = ("kalman", "gate", "none")
+PROMPTS = ("auto", "mask", "click", "box", "box2d")
 #: Exit codes.
 BAD_INPUT, SOME_FAILED = 2, 3
 
@@ -45,9 +45,6 @@ def segment_command(
         ),
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="VALUES", help="Only these labels, such as 1,2,6.")] = None,
-    customise: Annotated[
-        bool, typer.Option("--customise/--no-customise", help="Let the model learn from the atlas first.")
-    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout, nothing else there.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is being done to stderr.")] = False,
 ) -> None:
@@ -63,6 +60,7 @@ def segment_command(
     set_up_logging(verbose)
     cli_checks.check_choice(model, MODELS, "--model")
     cli_checks.check_choice(prompt, PROMPTS, "--prompt")
+    cli_checks.check_choice(prompt, ("auto", *MODELS[model].prompts), f"--prompt of model {model}")
     cli_checks.check_choice(registration, METHODS, "--registration")
     cli_checks.check_choice(fusion, FUSIONS, "--fusion")
     values = cli_checks.whole_numbers(only, "--only")
@@ -75,7 +73,6 @@ def segment_command(
         "fusion": fusion,
         "device": device,
         "seed": seed,
-        "customise": customise,
     }
     with cli_checks.output_folder(out):
         prepare_compute()
@@ -119,12 +116,14 @@ class _Run:
     def _work(self, job: Job) -> tuple[Segmentation, Outputs, float]:
         from atlassegfm.cli_display import StepProgress
         from atlassegfm.io import read_image
-        from atlassegfm.pipeline import segment
-        from atlassegfm.report.outputs import write_outputs
 
         with StepProgress(show=not self.quiet) as progress:
             progress("read", 0.0)
             query = read_image(job.query)
+            # Imported late: a bad file is told about before torch is loaded.
+            from atlassegfm.pipeline import segment
+            from atlassegfm.report.outputs import write_outputs
+
             segmentation = segment(self.atlas, query, progress=progress, **self.options)
             progress("write", 0.0)
             outputs = write_outputs(

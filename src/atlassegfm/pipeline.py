@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.competition import LabelCompetition
+from atlassegfm.competition import LabelCompetition, smallest_label_type
 from atlassegfm.errors import InputError
-from atlassegfm.fusion import FUSIONS, Fusion, fit_fusion
+from atlassegfm.fusion import FUSIONS, fit
+from atlassegfm.fusion.base import Fusion
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
 from atlassegfm.models.registry import create_model, model_info
-from atlassegfm.quality import Quality, Signals, judge, measure
+from atlassegfm.quality import DO_NOT_USE, Quality, Signals, cut_fraction, dice, expected_volume, judge, measure
 from atlassegfm.registration.registry import METHODS, register
 from atlassegfm.registration.result import RegistrationResult, Settings
-from atlassegfm.resampling import resample_labels
+from atlassegfm.resampling import resample_image, resample_labels
 from atlassegfm.runtime import prepare_compute
 from atlassegfm.volume import Volume, bounding_box
 
@@ -145,9 +146,11 @@ def segment(
     run = _Run(atlas, query, options, progress or (lambda step, fraction: None))
     forward = run.registered(query, atlas.image, "registration")
     prior = resample_labels(atlas.labels, query.grid, forward.transform)
-    run.lap("warp labels")
+    moved = resample_image(atlas.image, query.grid, forward.transform)
+    run.lap("warp")
     if model == "none":
-        return _finish(run, forward, prior, None, prior, {})
+        judged = _judge_registration(run, forward, prior, moved)
+        return _finish(run, prior, prior, None, judged)
     backward = run.registered(atlas.image, query, "reverse registration")
     returned = resample_labels(prior, atlas.image.grid, backward.transform)
     run.lap("round trip")
@@ -157,8 +160,9 @@ def segment(
     run.facts["model"] = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    labels, model_labels, signals = _segment_labels(run, session, prior, support, fusions)
-    return _finish(run, forward, prior, model_labels, labels, signals)
+    judge_label = _Judge(run, moved, forward, support, backward)
+    labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
+    return _finish(run, labels, prior, alone, judge_label.verdicts)
 
 
 def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -206,33 +210,137 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
         answer = session.segment_support(support, value)
         truth = support.truth.data == value
         box = _union_box(mask + truth, answer, spacing)
-        fusions[value] = fit_fusion(
-            run.options["fusion"], mask[box], answer[box], truth[box], image.data[box], spacing, seed=run.options["seed"]
+        fusions[value] = fit(
+            run.options["fusion"], mask[box], answer[box], truth[box], image.data[box], spacing, run.options["seed"]
         )
     run.facts["fusion"] = {str(v): f.facts for v, f in fusions.items()}
     run.lap("fit fusion")
     return fusions
 
 
+class _Judge:
+    """Collects the verdict on each label as it is made, while its probabilities are in memory."""
+
+    def __init__(
+        self,
+        run: _Run,
+        moved: Volume,
+        forward: RegistrationResult,
+        support: Support | None = None,
+        backward: RegistrationResult | None = None,
+    ) -> None:
+        self.run, self.moved, self.forward, self.support = run, moved, forward, support
+        self.to_query = backward.transform if backward else forward.transform.linear_part().inverse()
+        self.verdicts: dict[int, Quality] = {}
+
+    def __call__(
+        self,
+        value: int,
+        box: tuple[slice, slice, slice],
+        fused: np.ndarray,
+        m_atlas: np.ndarray,
+        m_fm: np.ndarray | None = None,
+    ) -> None:
+        """Judge one label from its probabilities on the part `box` of the query's grid."""
+        atlas, query = self.run.atlas, self.run.query
+        roundtrip = None
+        if self.support is not None:
+            roundtrip = dice(self.support.priors.data == value, self.support.truth.data == value)
+        atlas_ml = np.count_nonzero(atlas.labels.data == value) * atlas.labels.grid.voxel_volume_ml
+        signals = measure(
+            fused,
+            m_atlas,
+            m_fm,
+            query.spacing,
+            expected_ml=expected_volume(atlas_ml, self.forward.transform.matrix),
+            cut=cut_fraction(atlas.labels, value, query.grid, self.to_query),
+            roundtrip=roundtrip,
+            fixed=query.data[box],
+            moved=self.moved.data[box],
+        )
+        self.verdicts[value] = judge(signals)
+
+    def missing(self, value: int) -> None:
+        """Judge a label of which the registration left nothing on the query."""
+        cut = cut_fraction(self.run.atlas.labels, value, self.run.query.grid, self.to_query)
+        self.verdicts[value] = judge(Signals(empty=True, cut_fraction=cut))
+        self.run.warnings.append(
+            f"{self.run.atlas.names[value]}: no voxel of the atlas label lands on the query, so there is no prompt and "
+            "the result is empty"
+        )
+
+
+def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, moved: Volume) -> dict[int, Quality]:
+    """Verdicts when registration is all there is."""
+    judge_label = _Judge(run, moved, forward)
+    for value in run.atlas.values:
+        mask = (prior.data == value).astype(np.float32)
+        box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
+        if box is None:
+            judge_label.missing(value)
+        else:
+            judge_label(value, box, mask[box], mask[box])
+    run.lap("quality")
+    return judge_label.verdicts
+
+
 def _segment_labels(
-    run: _Run, session: SegmentationModel, prior: Volume, support: Support, fusions: dict[int, Fusion]
-) -> tuple[Volume, Volume, dict[int, dict[str, Any]]]:
-    """Model and fusion for each label; the labels then compete for voxels."""
+    run: _Run, session: SegmentationModel, prior: Volume, fusions: dict[int, Fusion], judge_label: _Judge
+) -> tuple[Volume, Volume]:
+    """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
     grid, spacing = run.query.grid, run.query.spacing
     final = LabelCompetition(grid.shape, prior.data.dtype)
     alone = LabelCompetition(grid.shape, prior.data.dtype)
-    signals: dict[int, dict[str, Any]] = {}
     session.set_image(run.query)
     for number, (value, fusion) in enumerate(fusions.items()):
         run.progress(f"model and fusion: {run.atlas.names[value]}", number / len(fusions))
         prompt = prompt_from_labels(prior, value, run.options["prompt"])
         if prompt is None:
+            judge_label.missing(value)
             continue
         answer = session.segment(prompt)
         box = _union_box(prompt.mask, answer, spacing)
         fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)
         final.add(value, fused, box)
-        signals[value] = {"prior": prompt.mask[box], "answer": answer[box], "fused": fused}
+        judge_label(value, box, fused, prompt.mask[box], answer[box])
     run.lap("model and fusion")
-    return Volume(final.result(), grid), Volume(alone.result(), grid), signals
+    return Volume(final.result(), grid), Volume(alone.result(), grid)
+
+
+def _finish(
+    run: _Run, labels: Volume, prior: Volume, alone: Volume | None, verdicts: dict[int, Quality]
+) -> Segmentation:
+    """Cast to the smallest type and write the report."""
+    atlas = run.atlas
+    dtype = smallest_label_type(max(atlas.values))
+    counts = np.bincount(labels.data.ravel(), minlength=max(atlas.values) + 1)
+    atlas_counts = np.bincount(atlas.labels.data.ravel(), minlength=max(atlas.values) + 1)
+    entries = [
+        {
+            "value": value,
+            "name": atlas.names[value],
+            "volume_ml": round(float(counts[value]) * labels.grid.voxel_volume_ml, 4),
+            "atlas_volume_ml": round(float(atlas_counts[value]) * atlas.labels.grid.voxel_volume_ml, 4),
+            "quality": verdicts[value].to_dict(),
+        }
+        for value in atlas.values
+    ]
+    warnings = [*atlas.notices, *run.query.meta.get("notices", ()), *run.warnings]
+    warnings += [f"{e['name']}: {e['quality']['word']}" for e in entries if e["quality"]["word"] == DO_NOT_USE]
+    report = {
+        "parameters": run.options,
+        "labels": entries,
+        "warnings": warnings,
+        **run.facts,
+        "timings": {**run.seconds, "total": round(sum(run.seconds.values()), 3)},
+    }
+    return Segmentation(
+        labels=Volume(labels.data.astype(dtype), labels.grid),
+        atlas_labels=Volume(prior.data.astype(dtype), labels.grid),
+        model_labels=None if alone is None else Volume(alone.data.astype(dtype), labels.grid),
+        names=dict(atlas.names),
+        colours=dict(atlas.colours),
+        report=report,
+        warnings=warnings,
+    )

@@ -1,15 +1,15 @@
 """Step 2: what the warped atlas label M_atlas tells the model: a mask, a click or a box.
 
-After Section 3.2 of the paper ("Atlas is Your Perfect Context", arXiv 2512.18176). M_atlas counts as foreground where its
+The prompts of the paper ("Atlas is Your Perfect Context", arXiv 2512.18176). M_atlas counts as foreground where its
 membership is at least one half. Where the paper leaves a choice, this module takes these:
 
 * **click**: the paper's "centre of the largest connected component" is the voxel of the component (26-connected) that
-  lies nearest its centre of mass, in mm. For a convex component that is the voxel holding the centre; for a concave one,
-  whose centre may lie outside, it still is a voxel of the component. Among voxels equally near, and among components of
-  equal size, the first in C order wins.
+  lies nearest its centre of mass, in mm. For a convex component that is the voxel holding the centre; for a concave
+  one, whose centre may lie outside, it still is a voxel of the component. Among voxels equally near, and among
+  components of equal size, the first in C order wins.
 * **box**: the tight box around all of M_atlas, so that a label made of several parts is not cut down to one.
-* **box2d**: the tight box around M_atlas on the middle slice. Slices run across the slice axis (`slice_axis`); the middle
-  one halves the extent of the largest component along it, so it always meets the component.
+* **box2d**: the tight box around M_atlas on the middle slice. Slices run across the slice axis (`slice_axis`); the
+  middle one halves the extent of the largest component along it, so it always meets the component.
 * **mask**: M_atlas itself.
 """
 

@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from atlassegfm.errors import RegistrationError
+from atlassegfm.evaluation import api
 from atlassegfm.evaluation.baselines import PROCEDURES, Outcome
 from atlassegfm.evaluation.dataset import Dataset
+from atlassegfm.evaluation.methods import PRESETS
 from atlassegfm.io import write_image, write_labels
 from atlassegfm.volume import Grid, Volume
 
@@ -44,9 +47,12 @@ def toy(tmp_path):
 
 
 @pytest.fixture
-def copying(monkeypatch):
-    """A pipeline that copies the atlas labels; "model" and "final" are moved one and two voxels. Counts its calls."""
-    calls = []
+def make_dataset():
+    return write_dataset
+
+
+def copy_pipeline(calls):
+    """A pipeline that copies the atlas labels; "model" and "final" are moved one and two voxels. Notes its calls."""
 
     def run(job):
         calls.append((job.method.name, job.truth))
@@ -55,5 +61,31 @@ def copying(monkeypatch):
         maps = {name: job.query.with_data(m) for name, m in moved.items()}
         return Outcome(maps, {"atlas": 1.0, "model": 2.0, "final": 3.0}, {"steps": {"registration": 1.0}})
 
-    monkeypatch.setitem(PROCEDURES, "pipeline", run)
+    return run
+
+
+@pytest.fixture
+def copying(monkeypatch):
+    calls = []
+    monkeypatch.setitem(PROCEDURES, "pipeline", copy_pipeline(calls))
     return calls
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Folder and summary of an evaluation in which one pair of four fails."""
+    folder, count, inner = tmp_path_factory.mktemp("evaluated"), [], copy_pipeline([])
+    dataset = write_dataset(folder / "data")
+
+    def fails_once(job):
+        count.append(1)
+        if len(count) == 2:
+            raise RegistrationError("no alignment <here> & now")
+        return inner(job)
+
+    methods = tuple(PRESETS[name] for name in ("default", "model", "registration"))
+    request = api.Request(dataset.folder, folder / "out", methods, folds=2, command="atlassegfm evaluate data -o out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(api, "check_available", lambda methods: None)
+        patch.setitem(PROCEDURES, "pipeline", fails_once)
+        return folder / "out", api.evaluate(request, isolate=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atlassegfm.errors import InputError
+from atlassegfm.evaluation.availability import check_available
 from atlassegfm.evaluation.dataset import Dataset
 from atlassegfm.evaluation.environment import environment
 from atlassegfm.evaluation.markdown import summary_markdown
@@ -72,6 +73,7 @@ def evaluate(request: Request, *, isolate: bool = True, progress: Progress | Non
         For a dataset, an option or an output folder that cannot be used. Failing cases raise nothing.
     """
     dataset = Dataset.load(request.dataset)
+    check_available(request.methods)
     if not (0 <= request.tolerance_mm < float("inf")):
         raise InputError(f"--tolerance-mm: expected 0 or more, got {request.tolerance_mm}")
     chosen = plan(

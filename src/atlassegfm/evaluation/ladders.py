@@ -14,7 +14,7 @@ from typing import Any
 
 from atlassegfm.errors import InputError
 from atlassegfm.evaluation.availability import missing_parts
-from atlassegfm.evaluation.markdown import number, table
+from atlassegfm.evaluation.markdown import number, seconds_text, table
 from atlassegfm.evaluation.methods import PRESETS, Method
 from atlassegfm.io import write_text_atomic
 
@@ -202,14 +202,15 @@ def ladder_markdown(name: str, preset: Method, summary: dict[str, Any]) -> str:
                 *per_label,
                 *mean,
                 *rest,
-                number(cost["seconds_mean"], 1),
+                seconds_text(cost["seconds_mean"]),
                 number(cost["peak_mb_max"], 0),
                 *printed,
             ]
         )
     dataset, protocol = summary["dataset"], summary["protocol"]
     notes = [
-        f"Preset: {preset.name}. Measured on {dataset['name']}, {len(protocol['pairs'])} pairs, {protocol['description']}.",
+        f"Preset: {preset.name}. Measured on {dataset['name']}, {len(protocol['pairs'])} pairs, "
+        f"{protocol['description']}.",
         "Columns headed 'printed' are the paper's own numbers (arXiv 2512.18176, mean Dice in %, on the paper's data), "
         "not measured here.",
     ]

@@ -8,7 +8,9 @@ from typing import Any
 from atlassegfm.evaluation.metrics import METRICS
 
 #: Metrics that get a table of their own with spread, interval and test.
-DETAILED = ("dice", "nsd", "hd95", "cldice")
+DETAILED = ("dice", "nsd", "hd95", "assd", "cldice", "volume_difference_percent")
+#: Metrics of the overview; signed differences cancel out in a mean and say little there.
+OVERVIEW = ("dice", "nsd", "hd95", "assd", "cldice")
 #: Header and body of a table.
 Grid = tuple[list[str], list[list[str]]]
 #: More labels than this are not listed one by one; they are in results.csv and summary.json.
@@ -35,6 +37,11 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def seconds_text(seconds: float | None) -> str:
+    """Seconds with one decimal, two below ten."""
+    return number(seconds, 2 if seconds is not None and seconds < 10 else 1)
+
+
 def plus_minus(found: dict[str, Any], digits: int) -> str:
     """Mean and SD."""
     return f"{number(found['mean'], digits)} ± {number(found['sd'], digits)}" if found["n"] else "–"
@@ -59,7 +66,7 @@ def summary_markdown(summary: dict[str, Any]) -> str:
         table(*per_label(summary, "dice")),
         *([f"{more_labels(summary)} more labels are in summary.json."] if more_labels(summary) else []),
         "## Failures",
-        table(*failure_list(summary), "lrlll") if summary["failures"] else "None.",
+        table(*failure_list(summary), "lllll") if summary["failures"] else "None.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -98,7 +105,7 @@ def notices(summary: dict[str, Any]) -> list[str]:
 
 def overview(summary: dict[str, Any]) -> Grid:
     """One line per method: every metric, cost, failures; header and body."""
-    header = ["Method", "Pairs", "Failed", *(m.title for m in METRICS.values()), "s / pair", "Peak MB"]
+    header = ["Method", "Pairs", "Failed", *(METRICS[k].title for k in OVERVIEW), "s / pair", "Peak MB"]
     body = []
     for name, found in summary["overall"].items():
         failed = sum(f["method"] == name for f in summary["failures"])
@@ -108,8 +115,8 @@ def overview(summary: dict[str, Any]) -> Grid:
                 name,
                 str(len(summary["protocol"]["pairs"])),
                 str(failed),
-                *(plus_minus(found[key], m.digits) for key, m in METRICS.items()),
-                number(cost["seconds_mean"], 1),
+                *(plus_minus(found[key], METRICS[key].digits) for key in OVERVIEW),
+                seconds_text(cost["seconds_mean"]),
                 number(cost["peak_mb_max"], 0),
             ]
         )
@@ -158,6 +165,11 @@ def more_labels(summary: dict[str, Any]) -> int:
 
 
 def failure_list(summary: dict[str, Any]) -> Grid:
-    """Every failed pair with its reason."""
-    body = [[f["method"], str(f["fold"]), f["atlas"], f["query"], f["error"]] for f in summary["failures"]]
-    return ["Method", "Fold", "Atlas", "Query", "Reason"], body
+    """Every failed pair with its reason; methods that one run serves fail together and share a line."""
+    shared: dict[tuple, list[str]] = {}
+    for f in summary["failures"]:
+        shared.setdefault((f["fold"], f["atlas"], f["query"], f["error"]), []).append(f["method"])
+    body = [
+        [str(fold), atlas, query, ", ".join(methods), error] for (fold, atlas, query, error), methods in shared.items()
+    ]
+    return ["Fold", "Atlas", "Query", "Methods", "Reason"], body

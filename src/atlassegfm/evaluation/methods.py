@@ -145,12 +145,12 @@ def parse_methods(text: str) -> list[Method]:
     return methods
 
 
-def parse_method(text: str) -> Method:
-    """One method: a preset's name or ``key=value+key=value``; see `parse_methods`."""
+def parse_method(text: str, option: str = "--methods") -> Method:
+    """One method: a preset's name or ``key=value+key=value``; see `parse_methods`. Errors name the option."""
     if "=" not in text:
         if text not in PRESETS:
             raise InputError(
-                f"--methods: no method {text!r}; expected one of {', '.join(PRESETS)}, or settings such as "
+                f"{option}: no method {text!r}; expected one of {', '.join(PRESETS)}, or settings such as "
                 "registration=default+model=none"
             )
         return PRESETS[text]
@@ -158,13 +158,13 @@ def parse_method(text: str) -> Method:
     for part in text.split("+"):
         key, _, value = (piece.strip() for piece in part.partition("="))
         if key not in SETTABLE or not value:
-            raise InputError(f"--methods: {part!r} is no setting; expected KEY=VALUE with one of {', '.join(SETTABLE)}")
-        changes[key] = _truth_value(value) if key == "customise" else value
+            raise InputError(f"{option}: {part!r} is no setting; expected KEY=VALUE with one of {', '.join(SETTABLE)}")
+        changes[key] = _truth_value(value, option) if key == "customise" else value
     return replace(PRESETS["default"], name=text, summary="as given on the command line", **changes)
 
 
-def _truth_value(text: str) -> bool:
+def _truth_value(text: str, option: str) -> bool:
     words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     if text.lower() not in words:
-        raise InputError(f"--methods: customise={text}: expected yes or no")
+        raise InputError(f"{option}: customise={text}: expected yes or no")
     return words[text.lower()]

@@ -4,5 +4,5 @@ from atlassegfm.runtime import prepare_compute
 
 prepare_compute()
 
-import atlassegfm.evaluation.work  # noqa: E402, F401
+import atlassegfm.evaluation.work  # noqa: E402
 import atlassegfm.pipeline  # noqa: E402, F401

@@ -156,7 +156,7 @@ def summary(evaluation: Evaluation, environment: dict[str, Any]) -> dict[str, An
             str(v): _by_method(methods, {k: statistics_of(table, methods, k, settings.seed, v) for k in METRICS})
             for v in scored
         },
-        "cost": {name: _cost(table, name) for name in methods},
+        "cost": {name: _cost(evaluation, table, name) for name in methods},
         "failures": failures(evaluation),
         "environment": environment,
     }
@@ -166,11 +166,10 @@ def _by_method(methods: Sequence[str], by_metric: dict[str, dict[str, dict]]) ->
     return {m: {metric: found[m] for metric, found in by_metric.items()} for m in methods}
 
 
-def _cost(table: Sequence[Row], method: str) -> dict[str, Any]:
-    """Seconds and memory per pair, failed pairs left out (they have neither)."""
+def _cost(evaluation: Evaluation, table: Sequence[Row], method: str) -> dict[str, Any]:
+    """Seconds and memory per pair, and seconds per step of the run; failed pairs left out (they have neither)."""
     pairs = {(r.atlas, r.query): r for r in table if r.method == method and r.status == "ok"}
     seconds = [r.seconds for r in pairs.values()]
-    memory = [r.peak_mb for r in pairs.values()]
     if not seconds:
         return {"pairs": 0, "seconds_mean": None, "seconds_median": None, "seconds_max": None, "peak_mb_max": None}
     return {
@@ -178,5 +177,16 @@ def _cost(table: Sequence[Row], method: str) -> dict[str, Any]:
         "seconds_mean": float(np.mean(seconds)),
         "seconds_median": float(np.median(seconds)),
         "seconds_max": max(seconds),
-        "peak_mb_max": max(memory),
+        "peak_mb_max": max(r.peak_mb for r in pairs.values()),
+        "steps": _steps(evaluation, method),
     }
+
+
+def _steps(evaluation: Evaluation, method: str) -> dict[str, float]:
+    """Mean seconds of the steps of the run that serves a method, over the pairs that have them."""
+    run, _ = _source(evaluation, method)
+    collected: dict[str, list[float]] = defaultdict(list)
+    for pair in evaluation.settings.plan.pairs:
+        for step, seconds in evaluation.records[pair, run.label].facts.get("steps", {}).items():
+            collected[step].append(seconds)
+    return {step: float(np.mean(values)) for step, values in collected.items()}

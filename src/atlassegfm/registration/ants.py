@@ -18,9 +18,10 @@ import numpy as np
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
 from atlassegfm.registration.builtin import clamped, working_spacing
-from atlassegfm.registration.files import LPS, read_transform
-from atlassegfm.registration.greedy import quiet_stdout
+from atlassegfm.registration.files import read_transform
 from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.itk import LPS, upright_image
+from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Transform
 from atlassegfm.runtime import available_cores
@@ -79,10 +80,10 @@ def _register(
     step = f"ANTs: {kind}"
     settings.progress(step, 0.0)
     start = time.perf_counter()
-    images = [_to_ants(ants, working_copy(clamped(image), spacing)) for image in (fixed, moving)]
+    images = [_to_ants(ants, upright_image(working_copy(clamped(image), spacing))) for image in (fixed, moving)]
     with tempfile.TemporaryDirectory(prefix="atlassegfm_ants_") as folder, _seeded(ants, settings.seed):
         try:
-            with quiet_stdout():
+            with silenced(STDOUT):
                 done = ants.registration(*images, type_of_transform=kind, outprefix=str(Path(folder) / "ants_"))
         except RuntimeError as error:
             raise RegistrationError(f"ANTs {kind} failed ({error}); try --registration default") from error

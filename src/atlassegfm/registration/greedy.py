@@ -6,11 +6,7 @@ Its core is under the GPL-3: it is an optional extra, imported when asked for an
 from __future__ import annotations
 
 import io
-import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -18,8 +14,9 @@ import SimpleITK as sitk  # noqa: N813
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
 from atlassegfm.registration.builtin import clamped, working_spacing
-from atlassegfm.registration.files import displacement_from_itk, volume_to_itk
 from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.itk import displacement_from_itk, upright_image, volume_to_itk
+from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.runtime import available_cores
@@ -68,8 +65,8 @@ def register(
     greedy = _load()
     spacing = spacing_mm or working_spacing(fixed, moving)
     images = {
-        "fixed": volume_to_itk(working_copy(clamped(fixed), spacing)),
-        "moving": volume_to_itk(working_copy(clamped(moving), spacing)),
+        "fixed": volume_to_itk(upright_image(working_copy(clamped(fixed), spacing))),
+        "moving": volume_to_itk(upright_image(working_copy(clamped(moving), spacing))),
     }
     seconds: dict[str, float] = {}
     facts: dict[str, Any] = {"working_spacing_mm": spacing}
@@ -101,7 +98,7 @@ def _execute(greedy: Any, stage: str, options: str, seed: int, images: dict[str,
     command = f"-i fixed moving {fitted} -seed {seed % (2**31 - 2) + 1} -V 0 -o {stage}"
     text = io.StringIO()
     try:
-        with quiet_stdout():
+        with silenced(STDOUT):
             greedy.execute(command, out=text, err=text, **images, **{stage: None})
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else "no reason given"
@@ -113,23 +110,3 @@ def _similarities(greedy: Any) -> dict[str, float]:  # noqa: ANN401
     log = greedy.metric_log()
     values = np.ravel(log[-1]["TotalPerPixelMetric"]) if log else np.zeros(0)
     return {"ncc_before": float(values[0]), "ncc_after": float(values[-1])} if values.size else {}
-
-
-@contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Send file descriptor 1 to nowhere: C++ and Fortran code prints past ``sys.stdout``, into the way of ``--json``."""
-    with suppress(AttributeError, OSError, ValueError):
-        sys.stdout.flush()
-    try:
-        kept = os.dup(1)
-    except OSError:  # no standard output at all
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)

@@ -143,7 +143,7 @@ def _shortened(name: str, most: int = 34) -> str:
 
 def _finish(axes: Axes) -> None:
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, labelsize=_SMALL, length=0)
+    axes.tick_params(which="both", colors=_INK, labelsize=_SMALL, length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_FAINT)

@@ -97,13 +97,13 @@ def _overview(summary: dict[str, Any]) -> HtmlTable:
     """The overview with the best mean of each metric marked."""
     header, body = markdown.overview(summary)
     cells = [[Cell(text) for text in line] for line in body]
-    for metric in METRICS.values():
+    for metric in (METRICS[key] for key in markdown.OVERVIEW):
         column = header.index(metric.title)
         means = [found[metric.name]["mean"] for found in summary["overall"].values()]
         known = [m for m in means if m is not None]
         if not known:
             continue
-        best = {"high": max, "low": min, "zero": lambda v: min(v, key=abs)}[metric.better](known)
+        best = max(known) if metric.better == "high" else min(known)
         for line, mean in zip(cells, means, strict=True):
             if mean == best:
                 line[column] = Cell(line[column].text, "best")
@@ -112,7 +112,7 @@ def _overview(summary: dict[str, Any]) -> HtmlTable:
 
 def _failures(summary: dict[str, Any]) -> HtmlTable:
     table = _plain(markdown.failure_list(summary))
-    return HtmlTable(table.header, [[*line[:-1], Cell(line[-1].text, "text")] for line in table.body])
+    return HtmlTable(table.header, [[*line[:-2], *(Cell(c.text, "text") for c in line[-2:])] for line in table.body])
 
 
 def _main_figures(rows: Sequence[Row]) -> list[str]:
@@ -148,11 +148,11 @@ def _time_figure(summary: dict[str, Any]) -> str:
 
 
 def worst_cases(folder: Path, done: Evaluation, rows: Sequence[Row], labels: dict[int, str]) -> list[dict[str, str]]:
-    """The worst pairs of the reference method, each with a picture where there is a prediction."""
+    """The worst pairs of the reference method that did not fail, with pictures."""
     reference = done.settings.methods[0].name
     by_pair: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        if row.method == reference:
+        if row.method == reference and row.status == "ok":
             by_pair[row.atlas, row.query].append(row)
     means = {pair: sum(r.metrics["dice"] for r in found) / len(found) for pair, found in by_pair.items()}
     cases = []
@@ -181,8 +181,6 @@ def _picture(folder: Path, done: Evaluation, method: str, row: Row) -> tuple[byt
         for run in done.runs
         if (pair.atlas, pair.query) == (row.atlas, row.query) and method in dict(run.serves)
     )
-    if record.error:
-        return None, f"failed: {record.error}"
     case = done.dataset.case(row.query)
     try:
         query, truth = read_image(case.image), read_labels(case.labels)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: More labels than this make the picture unreadable; the most doubtful ones are shown.
 MAX_ROWS = 12
+#: Beyond this tilt a plane is called near-axial and so on.
+OBLIQUE_DEGREES = 10.0
 
 # Inches.
 _WIDTH, _TEXT, _PANE, _GAP, _MARGIN = 12.6, 2.75, 3.05, 0.12, 0.2
@@ -180,7 +182,8 @@ def _draw_row(
     for column, view in enumerate(choose_views(where, anatomical.spacing)):
         left = _MARGIN + _TEXT + column * (_PANE + _GAP)
         _draw_pane(page.pane(left, top - _ROW_TITLE), view, image, masks, anatomical, window)
-        caption = f"{view.plane.name}, {anatomical.position(view.plane.normal, view.index)}"
+        near = "near-" if anatomical.tilt_degrees > OBLIQUE_DEGREES else ""
+        caption = f"{near}{view.plane.name}, {anatomical.position(view.plane.normal, view.index)}"
         page.text(left, top - 0.09, caption, size=8.5, ink=_FAINT)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - this is HTML, whose lines break elsewhere than Python's
 """The page of the evaluation report (Jinja2). It lives in a module so that installing the package brings it along."""
 
 PAGE = """{% macro grid(table) %}<table><thead><tr>{% for cell in table.header %}<th>{{ cell }}</th>{% endfor %}</tr></thead>
@@ -23,7 +24,7 @@ dl.facts dt { color: var(--faint); } dl.facts dd { margin: 0; overflow-wrap: any
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .65rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { background: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; white-space: normal; min-width: 18rem; } td.best { font-weight: 700; }
+td.text { text-align: left; white-space: normal; min-width: 9rem; } td.text:last-child { min-width: 18rem; } td.best { font-weight: 700; }
 figure { margin: 1rem 0; } figure svg { width: 100%; max-width: 47rem; height: auto; display: block; }
 .worst { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1.2rem; }
 .worst figure { margin: 0; } .worst img { width: 100%; display: block; border-radius: 4px; }
@@ -59,7 +60,7 @@ Failed pairs count as the worst value. NSD tolerance {{ tolerance }} mm.</p>
 {% if time_figure %}<figure>{{ time_figure | safe }}</figure>{% else %}<p>No pair was finished.</p>{% endif %}
 
 <h2 id="worst">Worst cases</h2>
-<p class="note">The pairs of <b>{{ reference }}</b> with the lowest mean Dice; the planes cut the worst label.
+<p class="note">The pairs of <b>{{ reference }}</b> with the lowest mean Dice among those that did not fail; the planes cut the worst label.
 <span class="swatch" style="border-color:#c9bd1a"></span>truth (yellow, solid)
 <span class="swatch" style="border-color:#56B4E9;border-top-style:dashed"></span>result (blue, dashed).
 The patient's right is on the left.</p>

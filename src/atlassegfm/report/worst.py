@@ -69,13 +69,16 @@ def _pane(
     axes.set_xlim(view.centre_mm[0] - half, view.centre_mm[0] + half)
     axes.set_ylim(view.centre_mm[1] + half, view.centre_mm[1] - half)
     axes.set_axis_off()
-    outline = [withStroke(linewidth=2, foreground="black")]
+    words = {
+        "transform": axes.transAxes,
+        "color": "white",
+        "path_effects": [withStroke(linewidth=2, foreground="black")],
+    }
     places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"),
               (0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))  # fmt: skip
     for letter, (x, y, ha, va) in zip(plane.letters, places, strict=True):
-        axes.text(x, y, letter, transform=axes.transAxes, color="white", fontsize=8, ha=ha, va=va, path_effects=outline)
+        axes.text(x, y, letter, fontsize=8, ha=ha, va=va, **words)
     length = scale_bar_mm(view.side_mm)
     share = length / view.side_mm
-    axes.plot([0.97 - share, 0.97], [0.06, 0.06], transform=axes.transAxes, color="white", lw=2, path_effects=outline)
-    axes.text(0.97 - share / 2, 0.075, f"{length} mm", transform=axes.transAxes, color="white", fontsize=6.5, ha="center",
-              va="bottom", path_effects=outline)  # fmt: skip
+    axes.plot([0.97 - share, 0.97], [0.06, 0.06], lw=2, **words)
+    axes.text(0.97 - share / 2, 0.075, f"{length} mm", fontsize=6.5, ha="center", va="bottom", **words)

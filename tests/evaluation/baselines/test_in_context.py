@@ -79,9 +79,10 @@ def test_axis_order_there_and_back():
 
 def test_support_slices_are_the_nearest_in_relative_height():
     chosen = support_slices(10, 20, 3)
-    assert chosen[0].tolist() == [0, 1, 2]
+    assert set(chosen[0].tolist()) == {0, 1, 2}
+    assert chosen.shape == (10, 3)
     assert set(chosen[9].tolist()) == {17, 18, 19}
-    assert support_slices(5, 2, 4).tolist()[0] == [0, 1, 0, 1]
+    assert support_slices(5, 2, 4).tolist()[0] == [0, 1, 0, 1]  # a short atlas repeats its slices
 
 
 def test_unknown_model():

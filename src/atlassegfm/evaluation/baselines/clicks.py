@@ -26,6 +26,8 @@ from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Radius of the ball that stands for a click when a model takes masks only, mm; at least 1.5 voxels of the widest side.
 BALL_MM = 5.0
+#: Depths and distances that differ by less than this (share, mm) are equal: rounding decides nothing.
+TIE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def next_click(truth: np.ndarray, found: np.ndarray, spacing: np.ndarray) -> Cli
     Returns
     -------
     Click or None
-        The voxel of the largest 26-connected error that lies deepest in it (largest distance to its border, in mm; the
-        first in array order of several); None when there is no error. Of equally large errors the missed one counts.
+        The voxel of the largest 26-connected error that lies deepest in it (largest distance to its border, in mm; of
+        several the one nearest its centre of mass); None when there is no error. Of equally large errors the missed
+        one counts.
     """
     missed, wrong = truth & ~found, found & ~truth
     best: tuple[int, np.ndarray, tuple] | None = None
@@ -68,7 +71,9 @@ def next_click(truth: np.ndarray, found: np.ndarray, spacing: np.ndarray) -> Cli
         return None
     _, component, (box, positive) = best
     depth = edt.edt(np.ascontiguousarray(component), anisotropy=tuple(map(float, spacing)), black_border=True)
-    inner = np.unravel_index(int(depth.argmax()), depth.shape)
+    deepest = np.argwhere(depth >= depth.max() * (1 - TIE))
+    aside = np.linalg.norm((deepest - np.argwhere(component).mean(axis=0)) * np.asarray(spacing), axis=1)
+    inner = deepest[np.flatnonzero(aside <= aside.min() + TIE)[0]]
     return Click(tuple(int(i) + s.start for i, s in zip(inner, box, strict=True)), positive)
 
 

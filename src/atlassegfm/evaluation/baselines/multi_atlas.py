@@ -1,4 +1,4 @@
-"""Several atlases, each registered to the query, fused into one label map: what more than one labelled scan would give."""
+"""Several atlases, each registered to the query, fused into one label map: what more labelled scans would give."""
 
 from __future__ import annotations
 

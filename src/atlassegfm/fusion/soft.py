@@ -1,0 +1,90 @@
+"""Soft masks from signed distances in mm: how sure a contour is of a voxel, by how far the voxel lies from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import edt
+import numpy as np
+from scipy.special import expit
+
+from atlassegfm.errors import InputError
+from atlassegfm.volume import bounding_box
+
+#: Width of the soft band in mm: at this distance inside the border the probability is 0.73.
+TAU_MM = 2.0
+#: Beyond this many tau outside the border the probability (below 0.001) is set to zero.
+REACH_TAU = 7.0
+
+
+def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distance of each voxel centre from the border of a mask, in mm, positive inside.
+
+    The border lies half way between a voxel of the mask and a neighbour outside. The distance transform measures to
+    centres of the other class, so half a voxel along the direction of the shortest way is taken off. The edge of the
+    array is no border: beyond the field of view nothing is known.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray of bool, 3D
+        Neither empty nor full.
+    spacing : three floats
+        Voxel spacing in mm, along the array's axes.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, same shape.
+    """
+    inside = np.ascontiguousarray(mask, dtype=np.uint8)
+    size = tuple(float(s) for s in spacing)
+    raw = edt.edt(inside, anisotropy=size, black_border=False)
+    raw -= edt.edt(1 - inside, anisotropy=size, black_border=False)
+    # Half a voxel along the unit normal n: sqrt(sum (n_a h_a)^2) / 2, exact where the border is parallel to an axis.
+    square, step = np.full(raw.shape, 1e-12, np.float32), np.zeros(raw.shape, np.float32)
+    for axis, h in enumerate(size):
+        if raw.shape[axis] > 1:
+            slope = np.square(np.gradient(raw, h, axis=axis))
+            square += slope
+            step += slope * np.float32(h * h)
+    half = 0.5 * np.sqrt(step / square)
+    return np.sign(raw) * np.maximum(np.abs(raw) - half, 0.25 * min(size))
+
+
+def soften(mask_prob: np.ndarray, spacing: Sequence[float], tau_mm: float = TAU_MM) -> np.ndarray:
+    """Probability ``sigmoid(signed distance / tau)`` around the border of a mask.
+
+    The contour itself (one half) stays where it is.
+
+    Parameters
+    ----------
+    mask_prob : numpy.ndarray, 3D
+        Mask or membership; foreground where at least one half.
+    spacing : three floats
+        Voxel spacing in mm.
+    tau_mm : float
+        Width of the soft band in mm.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 in [0, 1], same shape; zeros for an empty mask, ones for a full one.
+
+    Raises
+    ------
+    InputError
+        If `tau_mm` is not positive.
+    """
+    if not tau_mm > 0:
+        raise InputError(f"expected a positive width of the soft band in mm, got {tau_mm}")
+    mask = np.asarray(mask_prob) >= 0.5
+    out = np.zeros(mask.shape, dtype=np.float32)
+    margin = [1 + int(np.ceil(REACH_TAU * tau_mm / float(s))) for s in spacing]
+    box = bounding_box(mask, margin)
+    if box is None:
+        return out
+    if mask[box].all():
+        out[box] = 1.0
+        return out
+    out[box] = expit(signed_distance(mask[box], spacing) / np.float32(tau_mm))
+    return out

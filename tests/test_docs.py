@@ -1,0 +1,108 @@
+"""The documentation says what the program does: commands run, options and defaults are the code's, links lead on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from atlassegfm.cli import app
+from atlassegfm.demo import write_pair
+from atlassegfm.models.registry import MODELS
+from atlassegfm.phantom import make_pair
+from atlassegfm.registration.registry import METHODS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+RUNNABLE = re.compile(r"<!-- run -->\n```console\n(.*?)```", re.DOTALL)
+COMMANDS = [
+    pytest.param(line[2:], id=f"{page.name}: {line[2:60]}")
+    for page in PAGES
+    for block in RUNNABLE.findall(page.read_text(encoding="utf-8"))
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory) -> Path:
+    """The demo's scans, on a coarse grid so that commands are quick."""
+    folder = tmp_path_factory.mktemp("docs")
+    write_pair(make_pair(0, shape=(40, 34, 27), spacing=(6.0, 6.0, 7.0)), folder / "demo")
+    return folder
+
+
+def test_there_are_runnable_commands():
+    assert COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_runs(command, demo_folder):
+    program, *arguments = shlex.split(command)
+    assert program == "atlassegfm"
+    done = subprocess.run(
+        [sys.executable, "-m", "atlassegfm.cli", *arguments],
+        cwd=demo_folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def options_of_the_code() -> dict[str, dict[str, str]]:
+    """Per command: option name to its default as the documentation writes it."""
+    out = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        if hasattr(command, "commands"):
+            continue
+        out[name] = {}
+        for parameter in command.params:
+            if parameter.param_type_name != "option" or "--help" in parameter.opts:
+                continue
+            default = "required" if parameter.required else parameter.default
+            text = str(default).lower() if isinstance(default, bool) else str(default)
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                out[name][option] = "none" if default is None else text
+    return out
+
+
+def options_of_the_page() -> dict[str, dict[str, str]]:
+    sections = re.split(r"^## ", (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    out = {}
+    for section in sections:
+        rows = re.findall(r"^\| (`-.*?) \| (.*?) \|", section, flags=re.MULTILINE)
+        found = {option: default.strip("`") for cell, default in rows for option in re.findall(r"`(-.*?)`", cell)}
+        out[section.splitlines()[0].strip()] = found
+    return out
+
+
+def test_every_option_and_default_is_documented():
+    page = options_of_the_page()
+    for command, options in options_of_the_code().items():
+        assert page[command] == options, command
+
+
+def test_models_and_methods_are_documented():
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for name in (*MODELS, *METHODS):
+        assert f"`{name}`" in page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_index_names_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs").rglob("*.md"):
+        if page.name != "index.md":
+            assert str(page.relative_to(ROOT / "docs")) in index

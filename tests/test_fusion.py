@@ -1,0 +1,300 @@
+import inspect
+import json
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from atlassegfm import fusion
+from atlassegfm.errors import InputError
+from atlassegfm.fusion import FUSIONS, fit, fit_many
+from atlassegfm.fusion.base import Example, Fusion, dice
+from atlassegfm.fusion.kalman import KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
+from atlassegfm.fusion.soft import signed_distance, soften
+
+LEARNT = ("kalman", "gate")
+SPACING = (1.0, 1.0, 2.0)
+
+
+class Case:
+    """A bright organ in a noisy image, and maps of it that err in a known way."""
+
+    def __init__(self, seed=0, shape=(44, 44, 26), centre=(22, 22, 13)):
+        self.rng = np.random.default_rng(seed)
+        self.index = np.indices(shape)
+        self.truth = self.ball(centre)
+        self.image = 100 + 60 * self.truth + self.rng.normal(0, 12, shape).astype(np.float32)
+
+    def ball(self, centre, radius=11.0):
+        offsets = (self.index - np.reshape(centre, (3, 1, 1, 1))) * np.reshape(SPACING, (3, 1, 1, 1))
+        return (offsets**2).sum(axis=0) <= radius**2
+
+    def right(self):
+        """As the truth, with a rough border."""
+        noise = ndimage.gaussian_filter(self.rng.normal(size=self.truth.shape), 1.5)
+        return soften(signed_distance(self.truth, SPACING) + 4 * noise > 0, SPACING, 1.0)
+
+    def shifted(self, mm=5.0):
+        """The organ where it is not."""
+        step = np.round(np.array([mm, 0, 0]) / SPACING).astype(int)
+        return soften(ndimage.shift(self.truth.astype(np.float32), step, order=1), SPACING, 1.0)
+
+    def noise(self):
+        return self.rng.random(self.truth.shape, dtype=np.float32)
+
+    def half(self, left):
+        """Right in one half, nothing in the other."""
+        keep = (self.index[0] <= 22) if left else (self.index[0] > 22)
+        return self.right() * keep
+
+    def learn(self, kind, m_atlas, m_fm, **kw):
+        return fit(kind, m_atlas, m_fm, self.truth, self.image, SPACING, **kw)
+
+    def score(self, prob):
+        return dice(np.asarray(prob) >= 0.5, self.truth)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Support and query: another place, another noise, another gain of the scanner."""
+    query = Case(seed=1, centre=(20, 24, 12))
+    query.image = 2.0 * query.image + 50
+    return Case(seed=0), query
+
+
+def transfer(kind, pair, atlas, model):
+    """Dice on the query of the atlas map, the model map and their fusion, learnt on the support."""
+    support, query = pair
+    learnt = support.learn(kind, atlas(support), model(support))
+    m_atlas, m_fm = atlas(query), model(query)
+    fused = learnt.apply(m_atlas, m_fm, query.image, SPACING)
+    assert fused.dtype == np.float32
+    assert fused.min() >= 0
+    assert fused.max() <= 1
+    return query.score(m_atlas), query.score(m_fm), query.score(fused)
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+def test_right_model_and_shifted_atlas_follows_the_model(kind, pair):
+    atlas, model, fused = transfer(kind, pair, Case.shifted, Case.right)
+    assert atlas < model
+    assert fused >= model - 0.005
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+@pytest.mark.parametrize("useless", [Case.noise, lambda case: np.zeros(case.truth.shape)], ids=["noise", "empty"])
+def test_useless_model_follows_the_atlas(kind, useless, pair):
+    atlas, _, fused = transfer(kind, pair, lambda case: case.shifted(2), useless)
+    assert fused >= atlas - 0.01
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+def test_each_right_in_its_half_beats_both(kind, pair):
+    atlas, model, fused = transfer(kind, pair, lambda case: case.half(True), lambda case: case.half(False))
+    assert fused > max(atlas, model) + 0.1
+
+
+def test_gate_uses_the_image_where_the_masks_cannot_tell(pair):
+    """The model leaks on one side and is cut on the other; only the image knows which voxels are right."""
+
+    def leaky(case):
+        return np.roll(case.shifted(4), -8, axis=0)
+
+    atlas, model, fused = transfer("gate", pair, Case.shifted, leaky)
+    assert fused > max(atlas, model) + 0.05
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+def test_shifted_support_of_both_never_does_worse_than_the_worse(kind, pair):
+    atlas, model, fused = transfer(kind, pair, lambda case: case.shifted(30), lambda case: case.shifted(30))
+    assert fused >= min(atlas, model) - 0.01
+
+
+def test_paper_preset_barely_moves_the_gain(pair):
+    support, _ = pair
+    maps = support.shifted(), support.right()
+    paper, ours = (support.learn("kalman", *maps, preset=p) for p in ("paper", "default"))
+    start = KalmanFusion.constant(0.5).gain(*maps)
+    assert np.abs(paper.gain(*maps) - start).max() < 0.002
+    assert np.abs(ours.gain(*maps) - start).max() > 0.2
+    assert paper.facts["loss_before"] - paper.facts["loss_after"] < 1e-3
+    assert ours.facts["loss_before"] - ours.facts["loss_after"] > 1e-2
+
+
+def test_gain_follows_equations_4_and_5(pair):
+    support, _ = pair
+    a, f = support.shifted(), support.right()
+    weights = np.array([[0.5, -1.0, 2.0], [-2.0, 0.3, 0.1]])
+    mix = 0.25
+    for row, values in zip(weights, (a, f), strict=True):
+        for w, kernel in zip(row, (3, 5, 7), strict=True):
+            pooled = torch.nn.functional.max_pool3d(torch.tensor(values)[None], kernel, 1, kernel // 2)[0]
+            mix = mix + w * pooled.numpy()
+    gain = 1 / (1 + np.exp(-mix))
+    learnt = KalmanFusion(weights, 0.25)
+    np.testing.assert_allclose(learnt.gain(a, f), gain, atol=1e-6)
+    np.testing.assert_allclose(learnt.apply(a, f, support.image, SPACING), f + gain * (a - f), atol=0.011)
+
+
+@given(hnp.arrays(np.float32, st.tuples(*[st.integers(1, 6)] * 3), elements=st.floats(0, 1, width=32)))
+def test_pools_are_torchs(values):
+    for kernel, pooled in zip((3, 5, 7), max_pools(values), strict=True):
+        expected = torch.nn.functional.max_pool3d(torch.tensor(values)[None], kernel, 1, kernel // 2)[0].numpy()
+        np.testing.assert_array_equal(pooled, expected)
+
+
+def test_gradient_is_the_slope_of_the_loss(pair):
+    support, _ = pair
+    example = Example.checked(support.shifted(), support.right(), support.truth, support.image, SPACING)
+    tables = [_Table.of(example, np.random.default_rng(0))]
+    at = np.linspace(-1, 1, 7)
+    gradient = _mean_loss(tables, at)[1]
+    for n in range(7):
+        step = np.eye(7)[n] * 1e-2
+        slope = (_mean_loss(tables, at + step)[0] - _mean_loss(tables, at - step)[0]) / 2e-2
+        assert gradient[n] == pytest.approx(slope, abs=2e-5)
+
+
+def test_worse_than_one_map_alone_takes_the_best_constant(pair, monkeypatch):
+    support, _ = pair
+    monkeypatch.setitem(fusion.kalman.SETTINGS, "default", {"rate": -0.5, "steps": 20})  # learns the wrong way
+    learnt = support.learn("kalman", support.shifted(), support.right())
+    assert learnt.facts["chosen"] == "constant"
+    assert learnt.facts["support_dice"]["fused"] >= learnt.facts["support_dice"]["model"]
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_empty_maps_follow_the_other_one(kind, pair):
+    support, query = pair
+    learnt = support.learn(kind, support.shifted(), support.right())
+    nothing, something = np.zeros(query.truth.shape, np.float32), query.right()
+    assert not learnt.apply(nothing, nothing, query.image, SPACING).any()
+    if kind != "none":
+        np.testing.assert_array_equal(learnt.apply(something, nothing, query.image, SPACING), something)
+    np.testing.assert_array_equal(learnt.apply(nothing, something, query.image, SPACING), something)
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+@pytest.mark.parametrize("blank", ["m_atlas", "m_fm", "truth", "both", "all", "image"])
+def test_degenerate_lessons_still_give_a_fusion(kind, blank, pair):
+    support, query = pair
+    lesson = {"m_atlas": support.shifted(), "m_fm": support.right(), "truth": support.truth, "image": support.image}
+    for name in {"both": ("m_atlas", "m_fm"), "all": lesson}.get(blank, (blank,)):
+        lesson[name] = np.zeros_like(lesson[name])
+    learnt = fit(kind, **lesson, spacing=SPACING)
+    out = learnt.apply(query.shifted(), query.right(), query.image, SPACING)
+    assert np.isfinite(out).all()
+    json.dumps(learnt.facts, allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", FUSIONS)
+def test_same_seed_same_bytes_and_the_global_seed_is_left_alone(kind, pair):
+    support, query = pair
+    maps, again = (support.shifted(), support.right()), []
+    for outer in (1, 2):
+        torch.manual_seed(outer)
+        before = torch.random.get_rng_state()
+        learnt = support.learn(kind, *maps, seed=3)
+        assert torch.equal(before, torch.random.get_rng_state())
+        again.append(learnt.apply(*maps, query.image, SPACING).tobytes())
+    assert again[0] == again[1]
+
+
+def test_no_way_in_for_a_query_label(pair):
+    apply = list(inspect.signature(Fusion.apply).parameters)
+    assert apply == ["self", "m_atlas", "m_fm", "image", "spacing"]
+    for kind in FUSIONS:
+        support, query = pair
+        truth = support.truth.copy()
+        maps = support.shifted(), support.right()
+        learnt = fit(kind, *maps, truth, support.image, SPACING)
+        assert list(inspect.signature(type(learnt).apply).parameters) == apply
+        first = learnt.apply(query.shifted(), query.truth, query.image, SPACING)
+        truth[:] = False  # a fusion keeps no hold on the label that it learnt from
+        held = [v for v in vars(learnt).values() if isinstance(v, np.ndarray)]
+        assert sum(v.size for v in held) <= 6
+        np.testing.assert_array_equal(learnt.apply(query.shifted(), query.truth, query.image, SPACING), first)
+        assert len(pickle.dumps(learnt)) < 60_000
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+def test_far_specks_and_padding_change_nothing_near(kind, pair):
+    support, query = pair
+    learnt = support.learn(kind, support.shifted(), support.right())
+    maps = query.shifted(), query.right()
+    small = learnt.apply(*maps, query.image, SPACING)
+    if kind == "kalman":
+        padded = [np.pad(m, 9) for m in (*maps, query.image)]
+        np.testing.assert_array_equal(learnt.apply(*padded, SPACING)[9:-9, 9:-9, 9:-9], small)
+    assert not small[0, 0, 0]
+
+
+def test_several_lessons_count_the_same(pair):
+    support, _ = pair
+    one = Example.checked(support.shifted(), support.right(), support.truth, support.image, SPACING)
+    single, double = fit_kalman([one]), fit_many("kalman", [one, one])
+    np.testing.assert_allclose(single.weights, double.weights, atol=1e-5)
+    assert double.facts["lessons"] == 2
+
+
+def test_bad_input_is_named(pair):
+    support, _ = pair
+    maps = support.shifted(), support.right()
+    with pytest.raises(InputError, match=r"fusion 'mean'.*kalman"):
+        support.learn("mean", *maps)
+    with pytest.raises(InputError, match=r"preset 'fast'"):
+        support.learn("kalman", *maps, preset="fast")
+    with pytest.raises(InputError, match=r"M_fm of the 3D shape"):
+        support.learn("kalman", maps[0], maps[1][1:])
+    with pytest.raises(InputError, match=r"M_atlas.*NaN"):
+        support.learn("kalman", maps[0] * np.nan, maps[1])
+    with pytest.raises(InputError, match=r"spacings"):
+        fit("kalman", *maps, support.truth, support.image, (1, 1, 0))
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, atlassegfm.fusion; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_signed_distance_is_exact_on_flat_borders_of_an_anisotropic_grid():
+    mask = np.zeros((12, 5, 9), bool)
+    mask[6:] = True
+    np.testing.assert_allclose(signed_distance(mask, (2.0, 1.0, 3.0))[:, 2, 4], 2 * (np.arange(12) - 5.5), atol=1e-5)
+    mask = np.zeros((5, 4, 9), bool)
+    mask[..., 3:] = True
+    np.testing.assert_allclose(signed_distance(mask, (1.0, 1.0, 3.0))[2, 2], 3 * (np.arange(9) - 2.5), atol=1e-5)
+
+
+def test_signed_distance_of_a_ball_is_within_half_a_voxel():
+    index = np.indices((31, 31, 16)).astype(float)
+    radius = np.sqrt((index[0] - 15) ** 2 + (index[1] - 15) ** 2 + (2 * (index[2] - 8)) ** 2)
+    error = signed_distance(radius <= 9, (1, 1, 2)) - (9 - radius)
+    assert np.abs(error).max() < 1.0
+    assert np.abs(error).mean() < 0.5
+
+
+def test_soften_keeps_the_contour_and_counts_in_mm():
+    mask = np.zeros((20, 20, 20), np.float32)
+    mask[5:12, 6:14, 7:13] = 1
+    for spacing in ((1, 1, 1), (0.5, 1, 4)):
+        soft = soften(mask, spacing, 2.0)
+        np.testing.assert_array_equal(soft >= 0.5, mask >= 0.5)
+        assert soft.dtype == np.float32
+    fine, coarse = soften(mask, (1, 1, 1), 2.0), soften(mask, (2, 2, 2), 4.0)
+    np.testing.assert_allclose(fine, coarse, atol=1e-5)
+    assert soften(mask, (1, 1, 1), 2.0)[4, 10, 10] == pytest.approx(1 / (1 + np.exp(0.25)), abs=1e-4)
+
+
+def test_soften_empty_full_and_bad_width():
+    assert not soften(np.zeros((4, 4, 4)), (1, 1, 1)).any()
+    assert (soften(np.ones((4, 4, 4)), (1, 1, 1)) == 1).all()
+    with pytest.raises(InputError, match="positive width"):
+        soften(np.ones((4, 4, 4)), (1, 1, 1), 0.0)
