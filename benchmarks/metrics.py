@@ -1,6 +1,7 @@
 """Time all metrics of one label on 256x256x240 masks: ``python benchmarks/metrics.py [--repeat 3]``.
 
-The bar is 3 s per label. Shapes: a liver-sized organ with a rough border and a far false-positive island, a small organ
+The bar is 3 s per label; CPU seconds count, because the code has one thread and wall time on a busy machine measures
+the other jobs. Shapes: a liver-sized organ with a rough border and a far false-positive island, a small organ
 against a much larger one (the slow case of a neighbour search), a thin branching tube, a mask against nothing.
 """
 
@@ -56,15 +57,17 @@ def main():
     }
     slowest = 0.0
     for name, (pred, truth) in cases.items():
-        seconds = []
+        wall, cpu = [], []
         for _ in range(repeat):
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             found = all_metrics(pred, truth, SPACING)
-            seconds.append(time.perf_counter() - start)
-        slowest = max(slowest, min(seconds))
+            wall.append(time.perf_counter() - start[0])
+            cpu.append(time.process_time() - start[1])
+        slowest = max(slowest, min(cpu))
         values = " ".join(f"{k}={v:.4g}" for k, v in found.items())
-        print(f"{name}: {min(seconds):.2f} s ({int(pred.sum())} and {int(truth.sum())} voxels) {values}")
-    print(f"slowest {slowest:.2f} s, bar {BAR_SECONDS} s: {'met' if slowest < BAR_SECONDS else 'MISSED'}")
+        sizes = f"{int(pred.sum())} and {int(truth.sum())} voxels"
+        print(f"{name}: {min(cpu):.2f} s CPU, {min(wall):.2f} s ({sizes}) {values}")
+    print(f"slowest {slowest:.2f} s CPU, bar {BAR_SECONDS} s: {'met' if slowest < BAR_SECONDS else 'MISSED'}")
 
 
 if __name__ == "__main__":

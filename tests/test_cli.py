@@ -80,7 +80,7 @@ def test_import_and_help_do_not_import_torch():
         "import sys\n"
         "from typer.testing import CliRunner\n"
         "from atlassegfm.cli import app\n"
-        "for line in ([], ['segment'], ['register'], ['evaluate'], ['models'], ['demo']):\n"
+        "for line in ([], ['segment'], ['register'], ['evaluate'], ['models'], ['demo'], ['data']):\n"
         "    assert CliRunner().invoke(app, [*line, '--help']).exit_code == 0\n"
         f"print([m for m in {heavy} if m in sys.modules])"
     )
@@ -250,6 +250,12 @@ def test_atlas_notices_are_warnings(files, fake_pipeline, labels):
 def test_error_text_is_one_line_whatever_it_holds():
     assert cli_segment.one_line(ValueError("a\nb")) == "a b"
     assert cli_segment.one_line(ValueError()) == "ValueError"
+
+
+def test_prompts_are_those_of_the_pipeline():
+    from atlassegfm.pipeline import PROMPTS
+
+    assert cli_segment.PROMPTS == PROMPTS
 
 
 def test_models_list_and_info():

@@ -59,10 +59,10 @@ def options_of_the_code() -> dict[str, dict[str, str]]:
     """Per command: option name to its default as the documentation writes it."""
     out = {}
     for name, command in typer.main.get_command(app).commands.items():
-        if hasattr(command, "commands"):
-            continue
         out[name] = {}
-        for parameter in command.params:
+        # The subcommands of a group are documented in the group's section.
+        subcommands = getattr(command, "commands", {"": command}).values()
+        for parameter in (p for subcommand in subcommands for p in subcommand.params):
             if parameter.param_type_name != "option" or "--help" in parameter.opts:
                 continue
             default = "required" if parameter.required else parameter.default

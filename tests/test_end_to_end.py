@@ -16,6 +16,8 @@ from atlassegfm.demo import DemoFiles, write_pair
 from atlassegfm.phantom import NAMES, make_pair
 
 COMMAND = Path(sys.executable).parent / "atlassegfm"
+#: Three of the phantom's labels are enough, and quicker.
+LABELS = {value: NAMES[value] for value in (1, 3, 4)}
 DAMAGED = ("missing", "text", "truncated", "nan", "constant", "flat", "collapsed")
 
 
@@ -29,7 +31,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 def scans(tmp_path_factory) -> DemoFiles:
     """The demo's pair on a coarse grid; the query gets a header that a careless writer would lose."""
     files = write_pair(
-        make_pair(0, shape=(48, 40, 32), spacing=(5.0, 5.0, 6.0)), tmp_path_factory.mktemp("scans") / "in"
+        make_pair(0, shape=(40, 34, 27), spacing=(6.0, 6.0, 7.0)), tmp_path_factory.mktemp("scans") / "in"
     )
     image = nib.load(files.query)
     affine = image.affine.copy()
@@ -52,7 +54,7 @@ def results(scans, tmp_path_factory) -> tuple[Path, Path]:
     """The output folders of two identical runs."""
     folders = tmp_path_factory.mktemp("first") / "out", tmp_path_factory.mktemp("second") / "out"
     for folder in folders:
-        done = run("segment", scans.query, *atlas_options(scans), "-o", folder)
+        done = run("segment", scans.query, *atlas_options(scans), "--only", "1,3,4", "-o", folder)
         assert done.returncode == 0, done.stderr
         assert "liver" in done.stdout
     return folders
@@ -69,12 +71,12 @@ def test_label_map_lies_on_the_query_grid_to_the_bit(results, scans):
     for field in ("srow_x", "srow_y", "srow_z", "quatern_b", "qoffset_x", "sform_code", "qform_code", "xyzt_units"):
         assert made.header[field].tobytes() == query.header[field].tobytes(), field
     assert made.get_data_dtype() == np.uint8
-    assert set(np.unique(made.dataobj)) <= {0, *NAMES}
+    assert set(np.unique(made.dataobj)) <= {0, *LABELS}
 
 
 def test_result_resembles_the_truth(results, scans):
     made, truth = (np.asanyarray(nib.load(p).dataobj) for p in (results[0] / "query_seg.nii.gz", scans.truth))
-    dice = [2 * np.sum((made == v) & (truth == v)) / (np.sum(made == v) + np.sum(truth == v)) for v in NAMES]
+    dice = [2 * np.sum((made == v) & (truth == v)) / (np.sum(made == v) + np.sum(truth == v)) for v in LABELS]
     assert np.mean(dice) > 0.6
 
 
@@ -90,7 +92,7 @@ def test_same_command_same_bytes(results):
 
 def test_report_names_every_label(results):
     report = json.loads((results[0] / "query_report.json").read_text())
-    assert {entry["value"]: entry["name"] for entry in report["labels"]} == NAMES
+    assert {entry["value"]: entry["name"] for entry in report["labels"]} == LABELS
     for entry in report["labels"]:
         assert entry["volume_ml"] >= 0
         assert entry["quality"]["word"]

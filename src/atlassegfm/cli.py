@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from atlassegfm.cli_data import data_app
 from atlassegfm.cli_evaluate import evaluate_command
 from atlassegfm.cli_register import register_command
 from atlassegfm.cli_segment import BAD_INPUT, one_line, segment_command
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("segment")(segment_command)
 app.command("register")(register_command)
 app.command("evaluate")(evaluate_command)
+app.add_typer(data_app, name="data")
 
 models_app = typer.Typer(help="Segmentation models: what there is, what each takes and under which licence.")
 app.add_typer(models_app, name="models")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import time
@@ -11,17 +12,25 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
     from atlassegfm.pipeline import Segmentation
 
 
+@functools.cache
+def _stderr() -> Console:
+    """One console for bars and logs, which otherwise write over each other."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
 def set_up_logging(verbose: bool) -> None:
     """Send logs to stderr; debug messages of AtlasSegFM only when asked for."""
-    from rich.console import Console
     from rich.logging import RichHandler
 
-    handler = RichHandler(console=Console(stderr=True), show_path=False, markup=False, log_time_format="%H:%M:%S")
+    handler = RichHandler(console=_stderr(), show_path=False, markup=False, log_time_format="%H:%M:%S")
     logger = logging.getLogger("atlassegfm")
     logger.handlers = [handler]
     logger.propagate = False
@@ -42,11 +51,10 @@ class StepProgress:
         self._tasks: dict[str, TaskID] = {}
         self._bar: Progress | None = None
         if show and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = Progress(*columns, console=_stderr(), transient=True)
 
     def __enter__(self) -> StepProgress:
         if self._bar is not None:

@@ -50,16 +50,18 @@ def evaluate_command(
 ) -> None:
     """Measure methods on a labelled data set: metrics, tables, a report. An interrupted run continues when repeated."""
     from atlassegfm.evaluation.api import Request, evaluate
-    from atlassegfm.evaluation.ladders import write_ladder
+    from atlassegfm.evaluation.ladders import ladder_reference, write_ladder
     from atlassegfm.evaluation.methods import parse_method
 
     if _listed(methods, ladder):
         return
     base = parse_method(preset, "--preset")
+    chosen = _methods(base, methods, ladder)
     request = Request(
         dataset=dataset,
         folder=output,
-        methods=_methods(base, methods, ladder),
+        methods=chosen,
+        reference="" if ladder is None else ladder_reference(base, chosen),
         labels=_integers(labels, "--labels"),
         protocol=protocol,
         folds=folds,
@@ -159,17 +161,16 @@ def _print_summary(summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from atlassegfm.evaluation.markdown import p_text, plus_minus, seconds_text
+    from atlassegfm.evaluation.markdown import number, p_text, plus_minus, seconds_text
 
     table = Table(title=f"{summary['dataset']['name']}: {len(summary['protocol']['pairs'])} pairs")
-    for column in ("Method", "Dice", "NSD", "HD95 (mm)", "s / pair", "p (Dice)", "Failed"):
-        table.add_column(column, justify="left" if column == "Method" else "right")
+    for column in ("Method", "Dice", "NSD", "HD95 mm", "s / pair", "p (Dice)", "Failed"):
+        table.add_column(column, justify="left" if column == "Method" else "right", no_wrap=column != "Method")
     for name, found in summary["overall"].items():
+        means = [number(found["nsd"]["mean"], 3), number(found["hd95"]["mean"], 2)]
+        cost = [seconds_text(summary["cost"][name]["seconds_mean"]), p_text(found["dice"]["p"])]
         failed = sum(f["method"] == name for f in summary["failures"])
-        table.add_row(
-            name, *(plus_minus(found[k], d) for k, d in (("dice", 3), ("nsd", 3), ("hd95", 1))),
-            seconds_text(summary["cost"][name]["seconds_mean"]), p_text(found["dice"]["p"]), str(failed),
-        )  # fmt: skip
+        table.add_row(name, plus_minus(found["dice"], 3), *means, *cost, str(failed))
     console = Console()
     console.print(table)
     for notice in summary["protocol"]["notices"]:

@@ -10,6 +10,22 @@ def smallest_label_type(largest: int) -> np.dtype:
     return np.min_scalar_type(max(int(largest), 1))
 
 
+def dice_background_weight(expected_dice: float) -> float:
+    """Weight of the background at which arg-max decides for the best expected Dice, not for the fewest wrong voxels.
+
+    A voxel belongs into the mask of the highest expected Dice D when its probability exceeds D / 2 (Lipton, Elkan,
+    Naryanaswamy, "Optimal thresholding of classifiers to maximize F1 measure", ECML 2014, Theorem 1). Deciding at one
+    half instead shrinks thin labels wherever the model is unsure.
+
+    Parameters
+    ----------
+    expected_dice : float
+        In (0, 1]; 1 gives equal weights.
+    """
+    threshold = expected_dice / 2.0
+    return threshold / (1.0 - threshold)
+
+
 class LabelCompetition:
     """Running arg-max over labels, so that one label's probability at a time is in memory.
 
@@ -22,9 +38,12 @@ class LabelCompetition:
         Shape of the grid.
     dtype : numpy.dtype
         Integer type of the label map.
+    background_weight : float
+        Factor on the background's probability; see `dice_background_weight`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype) -> None:
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype, background_weight: float = 1.0) -> None:
+        self._background_weight = background_weight
         self._labels = np.zeros(shape, dtype=dtype)
         self._best = np.zeros(shape, dtype=np.float32)
         self._total = np.zeros(shape, dtype=np.float32)
@@ -38,4 +57,6 @@ class LabelCompetition:
 
     def result(self) -> np.ndarray:
         """The label map so far."""
-        return np.where(1.0 - self._total >= self._best, self._labels.dtype.type(0), self._labels)
+        return np.where(
+            self._background_weight * (1.0 - self._total) >= self._best, self._labels.dtype.type(0), self._labels
+        )

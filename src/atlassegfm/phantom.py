@@ -138,8 +138,8 @@ _ORGANS = (
     _Organ("stomach", _ellipsoid((-34, 26, 42), (27, 26, 40)), (-34, 26, 42), 60, 150, 22, 8, 0, 10, 0.2, 3, 70),
     _Organ("liver", _LIVER, (32, 10, 34), 95, 205, 7, 5, 1, 8, 0.10, 2.6, 85),
     _Organ("spleen", _SPLEEN, (-68, -18, 40), 62, 172, 7, 4, 4, 9, 0.15, 2.0, 60),
-    _Organ("right kidney", _R_KIDNEY, (50, -36, -30), 58, 226, 10, 4, 2, 9, 0.12, 1.5, 50, _R_PELVIS),
-    _Organ("left kidney", _L_KIDNEY, (-48, -38, -22), 58, 222, 10, 4, 3, 9, 0.12, 1.5, 50, _L_PELVIS),
+    _Organ("right kidney", _R_KIDNEY, (50, -36, -30), 58, 186, 10, 4, 2, 9, 0.12, 1.5, 50, _R_PELVIS),
+    _Organ("left kidney", _L_KIDNEY, (-48, -38, -22), 58, 183, 10, 4, 3, 9, 0.12, 1.5, 50, _L_PELVIS),
     _Organ("vena cava", _tube(16, -20, 9.5, 3), (16, -20, 0), 400, 128, 6, 4, 0, 4, 0.15, 1.2, 60),
     _Organ("aorta", _tube(-8, -22, 9.5, -4), (-8, -22, 0), 400, 96, 6, 4, 5, 4, 0.12, 1.0, 60),
 )  # fmt: skip
@@ -219,7 +219,7 @@ def _other_patient(rng: np.random.Generator) -> _Patient:
     shift *= 15.0 / np.linalg.norm(shift)
     scale = float(rng.choice([0.94, 1.05]))
     warp = _Waves.random(rng, 5.0, 140.0)
-    return _Patient(rng, rotation, shift, scale, warp, 1.6, 1.15, 0.92)
+    return _Patient(rng, rotation, shift, scale, warp, 1.9, 1.15, 0.92)
 
 
 def _scan(patient: _Patient, grid: Grid) -> tuple[Volume, Volume]:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.competition import LabelCompetition, smallest_label_type
+from atlassegfm.competition import LabelCompetition, dice_background_weight, smallest_label_type
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS, fit
 from atlassegfm.fusion.base import Fusion
+from atlassegfm.judging import LabelJudge
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
 from atlassegfm.models.registry import create_model, model_info
-from atlassegfm.quality import DO_NOT_USE, Quality, Signals, cut_fraction, dice, expected_volume, judge, measure
+from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.registry import METHODS, register
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import resample_image, resample_labels
@@ -28,6 +29,8 @@ Progress = Callable[[str, float], None]
 PROMPTS = ("auto", "mask", "click", "box", "box2d")
 #: Surroundings of both masks, in mm, within which fusion works.
 FUSION_MARGIN_MM = 12.0
+#: Dice that a good result reaches; a voxel is taken when its probability exceeds half of it (see `competition`).
+EXPECTED_DICE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +163,7 @@ def segment(
     run.facts["model"] = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    judge_label = _Judge(run, moved, forward, support, backward)
+    judge_label = LabelJudge(atlas, query, moved, forward, support, backward)
     labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
     return _finish(run, labels, prior, alone, judge_label.verdicts)
 
@@ -169,9 +172,7 @@ def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
     """The options with "auto" resolved; errors for what does not exist."""
     info = model_info(options["model"])
     if options["registration"] not in METHODS:
-        raise InputError(
-            f"unknown registration method {options['registration']!r}: choose one of {', '.join(METHODS)}"
-        )
+        raise InputError(f"unknown registration method {options['registration']!r}: choose one of {', '.join(METHODS)}")
     if options["fusion"] not in FUSIONS:
         raise InputError(f"unknown fusion {options['fusion']!r}: choose one of {', '.join(FUSIONS)}")
     if options["prompt"] not in PROMPTS:
@@ -196,8 +197,10 @@ def _resolve_device(device: str) -> str:
     return device
 
 
-def _union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice] | None:
-    return bounding_box((first > 0) | (second >= 0.05), margin=np.ceil(FUSION_MARGIN_MM / spacing).astype(int))
+def _union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
+    """Where either map says anything, with surroundings; one voxel when neither does."""
+    box = bounding_box((first > 0) | (second >= 0.05), margin=np.ceil(FUSION_MARGIN_MM / spacing).astype(int))
+    return box or (slice(0, 1),) * 3
 
 
 def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dict[int, Fusion]:
@@ -218,66 +221,14 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     return fusions
 
 
-class _Judge:
-    """Collects the verdict on each label as it is made, while its probabilities are in memory."""
-
-    def __init__(
-        self,
-        run: _Run,
-        moved: Volume,
-        forward: RegistrationResult,
-        support: Support | None = None,
-        backward: RegistrationResult | None = None,
-    ) -> None:
-        self.run, self.moved, self.forward, self.support = run, moved, forward, support
-        self.to_query = backward.transform if backward else forward.transform.linear_part().inverse()
-        self.verdicts: dict[int, Quality] = {}
-
-    def __call__(
-        self,
-        value: int,
-        box: tuple[slice, slice, slice],
-        fused: np.ndarray,
-        m_atlas: np.ndarray,
-        m_fm: np.ndarray | None = None,
-    ) -> None:
-        """Judge one label from its probabilities on the part `box` of the query's grid."""
-        atlas, query = self.run.atlas, self.run.query
-        roundtrip = None
-        if self.support is not None:
-            roundtrip = dice(self.support.priors.data == value, self.support.truth.data == value)
-        atlas_ml = np.count_nonzero(atlas.labels.data == value) * atlas.labels.grid.voxel_volume_ml
-        signals = measure(
-            fused,
-            m_atlas,
-            m_fm,
-            query.spacing,
-            expected_ml=expected_volume(atlas_ml, self.forward.transform.matrix),
-            cut=cut_fraction(atlas.labels, value, query.grid, self.to_query),
-            roundtrip=roundtrip,
-            fixed=query.data[box],
-            moved=self.moved.data[box],
-        )
-        self.verdicts[value] = judge(signals)
-
-    def missing(self, value: int) -> None:
-        """Judge a label of which the registration left nothing on the query."""
-        cut = cut_fraction(self.run.atlas.labels, value, self.run.query.grid, self.to_query)
-        self.verdicts[value] = judge(Signals(empty=True, cut_fraction=cut))
-        self.run.warnings.append(
-            f"{self.run.atlas.names[value]}: no voxel of the atlas label lands on the query, so there is no prompt and "
-            "the result is empty"
-        )
-
-
 def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, moved: Volume) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
-    judge_label = _Judge(run, moved, forward)
+    judge_label = LabelJudge(run.atlas, run.query, moved, forward)
     for value in run.atlas.values:
         mask = (prior.data == value).astype(np.float32)
         box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
         if box is None:
-            judge_label.missing(value)
+            run.warnings.append(judge_label.missing(value))
         else:
             judge_label(value, box, mask[box], mask[box])
     run.lap("quality")
@@ -285,18 +236,19 @@ def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, m
 
 
 def _segment_labels(
-    run: _Run, session: SegmentationModel, prior: Volume, fusions: dict[int, Fusion], judge_label: _Judge
+    run: _Run, session: SegmentationModel, prior: Volume, fusions: dict[int, Fusion], judge_label: LabelJudge
 ) -> tuple[Volume, Volume]:
     """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
     grid, spacing = run.query.grid, run.query.spacing
-    final = LabelCompetition(grid.shape, prior.data.dtype)
-    alone = LabelCompetition(grid.shape, prior.data.dtype)
+    weight = dice_background_weight(EXPECTED_DICE)
+    final = LabelCompetition(grid.shape, prior.data.dtype, weight)
+    alone = LabelCompetition(grid.shape, prior.data.dtype, weight)
     session.set_image(run.query)
     for number, (value, fusion) in enumerate(fusions.items()):
         run.progress(f"model and fusion: {run.atlas.names[value]}", number / len(fusions))
         prompt = prompt_from_labels(prior, value, run.options["prompt"])
         if prompt is None:
-            judge_label.missing(value)
+            run.warnings.append(judge_label.missing(value))
             continue
         answer = session.segment(prompt)
         box = _union_box(prompt.mask, answer, spacing)

@@ -50,7 +50,8 @@ def prepare_compute(threads: int | None = None) -> ComputeSetup:
     Returns
     -------
     ComputeSetup
-        The settings now in force. Where torch was imported before, the OpenMP variables come too late and are left alone.
+        The settings now in force. Where torch was imported before, the OpenMP variables come too late and stay as they
+        are.
     """
     wanted = {
         "OMP_NUM_THREADS": str(threads or available_cores()),
@@ -71,8 +72,8 @@ def prepare_compute(threads: int | None = None) -> ComputeSetup:
 def _keep_freed_memory() -> bool:
     """Tell glibc to reuse large buffers instead of returning them to the system after each use.
 
-    Otherwise every large tensor is a fresh mapping whose pages the kernel has to clear one fault at a time. Elsewhere than
-    on Linux with glibc nothing is done. Users who set glibc's own variables keep them.
+    Otherwise every large tensor is a fresh mapping whose pages the kernel has to clear one fault at a time. Elsewhere
+    than on Linux with glibc nothing is done. Users who set glibc's own variables keep them.
     """
     if _state["allocator"]:
         return True

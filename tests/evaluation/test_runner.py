@@ -1,14 +1,19 @@
 """Runs, records, resume and failures, with a procedure whose numbers are known."""
 
 import json
+import mmap
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from atlassegfm.errors import InputError, RegistrationError
-from atlassegfm.evaluation.baselines import PROCEDURES, Outcome
+from atlassegfm.evaluation.baselines import PROCEDURES
 from atlassegfm.evaluation.dataset import Dataset
 from atlassegfm.evaluation.methods import PRESETS
 from atlassegfm.evaluation.protocol import plan
@@ -233,12 +238,59 @@ def test_a_process_that_dies_costs_its_pair_only(toy, tmp_path, copying, monkeyp
     assert sum(r.status == "ok" for r in rows(done)) == 12
 
 
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from atlassegfm.evaluation.baselines import PROCEDURES
+from atlassegfm.evaluation.dataset import Dataset
+from atlassegfm.evaluation.methods import PRESETS
+from atlassegfm.evaluation.protocol import plan
+from atlassegfm.evaluation.runner import Settings, run
+
+def sleeps(job):
+    Path(sys.argv[2]).write_text(str(os.getpid()))
+    time.sleep(60)
+
+PROCEDURES["pipeline"] = sleeps
+dataset = Dataset.load(sys.argv[1])
+settings = Settings((PRESETS["default"],), dataset.labels, plan(dataset.ids, folds=3))
+run(dataset, settings, Path(sys.argv[3]), start="fork")
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie has ended; it only waits for somebody to ask for its exit code.
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_evaluation_leaves_no_process_behind(toy, tmp_path):
+    note = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", KILLED, toy.folder, note, tmp_path / "out"])
+    deadline = time.monotonic() + 60
+    while not (note.exists() and note.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child = int(note.read_text())
+    assert alive(child)
+    parent.kill()
+    parent.wait()
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
 def test_peak_memory_is_that_of_the_run(toy, tmp_path, copying, monkeypatch):
     inner = PROCEDURES["pipeline"]
 
     def hungry(job):
-        block = np.ones(40_000_000)  # 320 MB
-        return inner(job) if block.any() else Outcome({})
+        with mmap.mmap(-1, 320_000_000) as block:  # no allocator could have kept these pages from before
+            for page in range(0, len(block), mmap.PAGESIZE):
+                block[page] = 1
+            return inner(job)
 
     run(toy, settings(toy), tmp_path / "lean", start="fork")
     monkeypatch.setitem(PROCEDURES, "pipeline", hungry)

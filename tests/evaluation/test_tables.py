@@ -15,7 +15,7 @@ METHODS = tuple(PRESETS[name] for name in ("default", "model", "registration"))
 
 
 def read_rows(folder):
-    with (folder / "results.csv").open() as file:
+    with (folder / "results.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -65,7 +65,9 @@ def test_summary_json_is_strict_json_and_equals_what_is_returned(evaluated):
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
 
-    assert json.loads((folder / "summary.json").read_text(), parse_constant=refuse) == json.loads(json.dumps(summary))
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"), parse_constant=refuse) == json.loads(
+        json.dumps(summary)
+    )
     assert summary["labels_not_scored"] == [7]
     assert summary["reference"] == "default"
 
@@ -88,7 +90,7 @@ def test_repeats_exactly_but_for_time(toy, tmp_path, copying, monkeypatch):
 
 def test_markdown_says_what_a_reader_needs(evaluated):
     folder, summary = evaluated
-    text = (folder / "summary.md").read_text()
+    text = (folder / "summary.md").read_text(encoding="utf-8")
     for wanted in (
         "# Toy: evaluation",
         "atlassegfm evaluate data -o out",
@@ -104,7 +106,7 @@ def test_markdown_says_what_a_reader_needs(evaluated):
 
 def test_html_is_one_file_and_escapes_what_it_shows(evaluated):
     folder, _ = evaluated
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text(encoding="utf-8")
     assert "no alignment &lt;here&gt; &amp; now" in text
     assert "<here>" not in text
     assert text.count("<svg") == 4
@@ -118,4 +120,4 @@ def test_html_is_one_file_and_escapes_what_it_shows(evaluated):
 def test_no_path_of_this_machine_in_the_outputs(evaluated):
     folder, _ = evaluated
     for name in ("results.csv", "summary.json", "summary.md", "report.html"):
-        assert str(folder.parent) not in (folder / name).read_text(), name
+        assert str(folder.parent) not in (folder / name).read_text(encoding="utf-8"), name

@@ -32,7 +32,9 @@ class Request:
     folder : pathlib.Path
         Output folder.
     methods : sequence of Method
-        The first is the reference of the tests.
+        What to run.
+    reference : str
+        Method that the tests compare with; the first if empty.
     labels : sequence of int, optional
         Label values; all of ``dataset.json`` if None.
     protocol, folds, atlas_ids, query_ids, limit
@@ -46,6 +48,7 @@ class Request:
     dataset: Path
     folder: Path
     methods: Sequence[Method] = tuple(PRESETS[name] for name in DEFAULT_METHODS)
+    reference: str = ""
     labels: Sequence[int] | None = None
     protocol: str = "folds"
     folds: int = 5
@@ -92,6 +95,7 @@ def evaluate(request: Request, *, isolate: bool = True, progress: Progress | Non
         request.seed,
         request.tolerance_mm,
         request.device,
+        request.reference,
     )
     done = run(dataset, settings, request.folder, jobs=request.jobs, isolate=isolate, progress=progress)
     return write_tables(done, request)

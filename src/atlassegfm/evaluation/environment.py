@@ -42,7 +42,7 @@ def _commit() -> str | None:
     """Commit of the checkout that this code runs from, with "+changes" when it has uncommitted ones."""
     folder = Path(__file__).resolve().parent
     try:
-        options = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10}
+        options = {"cwd": folder, "capture_output": True, "encoding": "utf-8", "errors": "replace", "timeout": 10}
         # A package installed somewhere below another project's checkout is not of that project.
         tracked = subprocess.run(["git", "ls-files", "--error-unmatch", Path(__file__).name], check=False, **options)
         if tracked.returncode != 0:
@@ -56,7 +56,7 @@ def _commit() -> str | None:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -167,6 +167,12 @@ def ladder_methods(name: str, preset: Method) -> list[Method]:
     return list(dict.fromkeys(methods))
 
 
+def ladder_reference(preset: Method, methods: list[Method]) -> str:
+    """The method that the tests of a ladder compare with: the preset itself, or else the last that sees no truth."""
+    names = [m.name for m in methods if not m.sees_truth]
+    return preset.name if preset.name in names else names[-1] if names else methods[-1].name
+
+
 def ladder_markdown(name: str, preset: Method, summary: dict[str, Any]) -> str:
     """The table as Markdown: ours measured, the paper's marked as printed, missing rows with their reason."""
     ladder, rungs = LADDERS[name], ladder_rungs(name, preset)

@@ -13,13 +13,13 @@ def reset_peak() -> None:
     """Start counting from now; where the system cannot (anything but Linux), the peak stays that of the process."""
     with contextlib.suppress(OSError):
         # "5" resets the peak resident set size, see proc(5).
-        _CLEAR.write_text("5")
+        _CLEAR.write_text("5", encoding="ascii")
 
 
 def peak_mb() -> float:
     """Peak resident memory since `reset_peak`, in MB (10^6 bytes); 0 when the system does not tell."""
     try:
-        for line in _STATUS.read_text().splitlines():
+        for line in _STATUS.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
     except OSError:

@@ -30,6 +30,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from atlassegfm.errors import InputError
@@ -37,6 +38,8 @@ from atlassegfm.volume import bounding_box
 
 #: Distances within this of the tolerance count as inside it: ties must not depend on floating-point rounding.
 TIE_MM = 1e-6
+#: Label maps with larger values than this are searched value by value.
+MOST_VALUES = 65_535
 
 
 @dataclass(frozen=True)
@@ -231,16 +234,27 @@ def label_metrics(
     """
     pred, truth = np.asarray(pred), np.asarray(truth)
     _checked(pred, truth, spacing, tolerance_mm)
+    values = [int(value) for value in values]
+    pred_boxes, truth_boxes = _label_boxes(pred, values), _label_boxes(truth, values)
     result = {}
     for value in values:
-        p, t = pred == value, truth == value
-        box = bounding_box(p | t)
-        one_is_empty = not (p.any() and t.any())
+        box = (slice(None),) * 3
         # The penalty for a lost label is the diagonal of the whole image, so that case must see the whole image.
-        if box is not None and not one_is_empty:
-            p, t = p[box], t[box]
-        result[int(value)] = all_metrics(p, t, spacing, tolerance_mm)
+        if value in pred_boxes and value in truth_boxes:
+            both = zip(pred_boxes[value], truth_boxes[value], strict=True)
+            box = tuple(slice(min(p.start, t.start), max(p.stop, t.stop)) for p, t in both)
+        result[value] = all_metrics(pred[box] == value, truth[box] == value, spacing, tolerance_mm)
     return result
+
+
+def _label_boxes(data: np.ndarray, values: Sequence[int]) -> dict[int, tuple[slice, ...]]:
+    """Bounding boxes of the label values that occur, found in one pass over the array."""
+    if int(data.max(initial=0)) > MOST_VALUES:  # the one pass keeps a list as long as the largest value
+        found = {value: bounding_box(data == value) for value in values}
+    else:
+        boxes = ndimage.find_objects(data)
+        found = {value: boxes[value - 1] for value in values if 0 < value <= len(boxes)}
+    return {value: box for value, box in found.items() if box is not None}
 
 
 def _volume_difference(n_pred: int, n_truth: int, voxel_ml: float) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,7 @@ class Settings:
     Parameters
     ----------
     methods : tuple of Method
-        The first is the reference of the paired tests.
+        What to run.
     labels : dict of int to str
         Labels to carry over and to judge.
     plan : Plan
@@ -35,6 +34,8 @@ class Settings:
         Of the surface Dice (NSD).
     device : str
         "auto", "cpu" or "cuda".
+    reference : str
+        Method that the paired tests compare with; the first if empty.
     """
 
     methods: tuple[Method, ...]
@@ -43,6 +44,11 @@ class Settings:
     seed: int = 0
     tolerance_mm: float = 2.0
     device: str = "auto"
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.reference:
+            object.__setattr__(self, "reference", self.methods[0].name)
 
 
 @dataclass(frozen=True)
@@ -158,9 +164,3 @@ def _threads(jobs: int) -> int | None:
     from atlassegfm.runtime import available_cores
 
     return None if jobs == 1 else max(1, available_cores() // jobs)
-
-
-def forget(folder: Path) -> None:
-    """Delete the records and predictions of earlier evaluations in a folder."""
-    for name in ("cases", "predictions"):
-        shutil.rmtree(folder / name, ignore_errors=True)

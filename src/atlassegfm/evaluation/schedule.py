@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
@@ -52,7 +53,7 @@ def run_tasks(
             while waiting or running:
                 while waiting and len(running) < jobs:
                     task = waiting.pop(0)
-                    process = context.Process(target=execute, args=(task,), daemon=True)
+                    process = context.Process(target=_execute_watched, args=(task,), daemon=True)
                     process.start()
                     running[process.sentinel] = (process, task)
                 for sentinel in wait(list(running)):
@@ -67,6 +68,15 @@ def run_tasks(
                 process.terminate()
             for process, _ in running.values():
                 process.join(5)
+
+
+def _execute_watched(task: Task) -> None:
+    """Execute a task, and end with the process that asked for it, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A killed parent cannot terminate its children; left alone they would go on computing for nobody.
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    execute(task)
 
 
 def _context(start: str | None) -> Any:  # noqa: ANN401

@@ -15,7 +15,7 @@ import numpy as np
 
 from atlassegfm.evaluation.metrics import METRICS
 from atlassegfm.evaluation.records import Record
-from atlassegfm.evaluation.runner import Evaluation
+from atlassegfm.evaluation.runner import Evaluation, Settings
 from atlassegfm.evaluation.statistics import summarise
 from atlassegfm.io import write_text_atomic
 
@@ -113,17 +113,17 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def statistics_of(
-    table: Sequence[Row], methods: Sequence[str], metric: str, seed: int, label: int | None = None
+    table: Sequence[Row], methods: Sequence[str], metric: str, settings: Settings, label: int | None = None
 ) -> dict[str, dict]:
-    """Summary of one metric for each method; the paired test is against the first method."""
+    """Summary of one metric for each method; the paired test is against the reference."""
     values = case_values(table, metric, label)
-    reference = values.get(methods[0], {})
+    reference = values.get(settings.reference, {})
     found = {}
     for method in methods:
         cases = values.get(method, {})
         paired = [reference.get(case, math.nan) for case in cases]
-        compared = None if method == methods[0] else paired
-        found[method] = summarise(list(cases.values()), seed, compared).to_json()
+        compared = None if method == settings.reference else paired
+        found[method] = summarise(list(cases.values()), settings.seed, compared).to_json()
     return found
 
 
@@ -149,11 +149,11 @@ def summary(evaluation: Evaluation, environment: dict[str, Any]) -> dict[str, An
         },
         "labels": {str(v): name for v, name in settings.labels.items()},
         "labels_not_scored": [v for v in settings.labels if v not in scored],
-        "reference": methods[0],
+        "reference": settings.reference,
         "methods": {m.name: m.run_settings() | {"sees_truth": m.sees_truth} for m in settings.methods},
-        "overall": _by_method(methods, {k: statistics_of(table, methods, k, settings.seed) for k in METRICS}),
+        "overall": _by_method(methods, {k: statistics_of(table, methods, k, settings) for k in METRICS}),
         "per_label": {
-            str(v): _by_method(methods, {k: statistics_of(table, methods, k, settings.seed, v) for k in METRICS})
+            str(v): _by_method(methods, {k: statistics_of(table, methods, k, settings, v) for k in METRICS})
             for v in scored
         },
         "cost": {name: _cost(evaluation, table, name) for name in methods},

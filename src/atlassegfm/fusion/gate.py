@@ -21,15 +21,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, fused_dice, inputs_dice
+from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, Habit, fused_dice, inputs_dice
 from atlassegfm.fusion.kalman import KalmanFusion, best_constant
+from atlassegfm.fusion.soft import TAU_MM
 
 EPOCHS = 30
 RATE = 3e-3
 WEIGHT_DECAY = 1e-3
-BATCH = 1024
+BATCH = 512
 #: Voxels a lesson is sampled down to.
-MAX_VOXELS = 20_000
+MAX_VOXELS = 10_000
 #: The gate is trained where the probabilities differ by more than this.
 DIFFERENT = 0.05
 #: Probabilities are kept this far from 0 and 1 before taking logits.
@@ -218,26 +219,26 @@ def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
         Seed of the weights and of the order of the voxels.
     """
     examples = [e for e in examples if e.truth.any()]
+    facts: dict[str, Any] = {"kind": "gate", "lessons": len(examples)}
+    if not examples:
+        return KalmanFusion.constant(0.5, {**facts, "chosen": "constant", "gain": 0.5})
+    soft = [e.softened(TAU_MM) for e in examples]
+    alone = inputs_dice(examples)
     rng = np.random.default_rng(seed)
-    lessons = [_lesson(e, rng) for e in examples]
-    rows = {name: torch.cat([lesson[name] for lesson in lessons]) for name in lessons[0]} if lessons else {}
-    facts: dict[str, Any] = {"kind": "gate", "lessons": len(examples), "voxels": len(rows.get("truth", ()))}
-    if not facts["voxels"]:
-        constant = best_constant(examples)[0] if examples else 0.5
-        fusion: Fusion = KalmanFusion.constant(constant)
-        fusion.facts = {**facts, "chosen": "constant", "gain": constant}
-        return fusion
+    lessons = [_lesson(e, rng) for e in soft]
+    rows = {name: torch.cat([lesson[name] for lesson in lessons]) for name in lessons[0]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = GateNetwork()
-    with _one_thread():
-        history = _train(network, rows, rng)
-    fusion = GateFusion(network)
-    alone, learnt = inputs_dice(examples), fused_dice(fusion, examples)
-    facts |= {"chosen": "learnt", "loss_before": history[0], "loss_after": history[-1]}
-    if learnt < max(alone.values()):
-        constant, learnt = best_constant(examples)
-        fusion = KalmanFusion.constant(constant)
-        facts |= {"chosen": "constant", "gain": constant}
-    fusion.facts = {**facts, "support_dice": {**alone, "fused": learnt}}
+    history = []
+    if len(rows["truth"]):
+        with _one_thread():
+            history = _train(network, rows, rng)
+    losses = {"loss_before": history[0], "loss_after": history[-1]} if history else {}
+    fusion: Fusion = GateFusion(network, {**facts, **losses, "chosen": "learnt", "voxels": len(rows["truth"])})
+    score = fused_dice(fusion, soft)
+    if not history or score < max(alone.values()):
+        fusion, score = best_constant(soft, facts)
+    fusion.tau_mm, fusion.habit = TAU_MM, Habit.of(examples)
+    fusion.facts["support_dice"] = {**alone, "fused": score}
     return fusion

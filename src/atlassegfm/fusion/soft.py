@@ -15,6 +15,8 @@ from atlassegfm.volume import bounding_box
 TAU_MM = 2.0
 #: Beyond this many tau outside the border the probability (below 0.001) is set to zero.
 REACH_TAU = 7.0
+#: A map without a value farther than this from both 0 and 1 is a hard mask.
+HARD = 0.01
 
 
 def signed_distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
@@ -88,3 +90,26 @@ def soften(mask_prob: np.ndarray, spacing: Sequence[float], tau_mm: float = TAU_
         return out
     out[box] = expit(signed_distance(mask[box], spacing) / np.float32(tau_mm))
     return out
+
+
+def soft_maps(
+    m_atlas: np.ndarray, m_fm: np.ndarray, spacing: Sequence[float], tau_mm: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both maps as fusion wants them: neither a bare contour.
+
+    M_atlas is a warped contour, whose membership knows nothing about how far off it may be, and is always softened.
+    M_fm is softened only where the model gave a hard mask; a probability of its own is kept.
+
+    Parameters
+    ----------
+    m_atlas, m_fm : numpy.ndarray, 3D float32
+        Probabilities in [0, 1].
+    spacing : three floats
+        Voxel spacing in mm.
+    tau_mm : float or None
+        Width of the soft band; None leaves both maps as they are.
+    """
+    if tau_mm is None:
+        return m_atlas, m_fm
+    hard = not ((m_fm > HARD) & (m_fm < 1.0 - HARD)).any()
+    return soften(m_atlas, spacing, tau_mm), soften(m_fm, spacing, tau_mm) if hard else m_fm

@@ -93,7 +93,9 @@ def _log_ratio(values: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> n
     return np.log(parts[0] / parts[1])
 
 
-def appearance_features(ranks: np.ndarray, distance: np.ndarray, reach: float, spacing: np.ndarray) -> Iterator[np.ndarray]:
+def appearance_features(
+    ranks: np.ndarray, distance: np.ndarray, reach: float, spacing: np.ndarray
+) -> Iterator[np.ndarray]:
     """How much more common an intensity is in the core of the prior than around it, *in this image*.
 
     Parameters
@@ -121,20 +123,21 @@ def appearance_features(ranks: np.ndarray, distance: np.ndarray, reach: float, s
         yield ndimage.gaussian_filter(ratio, 1.5 * unit / spacing, mode="nearest", truncate=3.0)
 
 
-def prior_features(mask: np.ndarray, rivals: np.ndarray, reach: float, spacing: np.ndarray) -> Iterator[np.ndarray]:
+def prior_features(distance: np.ndarray, rivals: np.ndarray, reach: float, spacing: np.ndarray) -> Iterator[np.ndarray]:
     """Where a voxel lies relative to the prior and to the other labels' priors.
 
     Parameters
     ----------
-    mask, rivals : numpy.ndarray of bool
-        The label's prior and the union of all other labels' priors.
+    distance : numpy.ndarray
+        Signed distance to the label's prior in mm.
+    rivals : numpy.ndarray of bool
+        Union of all other labels' priors.
     reach : float
         Scale of the soft prior in mm.
     spacing : array of 3 floats
         Voxel spacing in mm.
     """
-    own = signed_distance(mask, spacing)
-    yield np.clip(own, -3 * reach, 3 * reach)
+    yield distance
     yield np.clip(signed_distance(rivals, spacing), -3 * reach, 3 * reach)
-    for scale in (0.5, 1.0):
-        yield ndimage.gaussian_filter(mask.astype(np.float32), scale * reach / spacing, mode="nearest", truncate=2.5)
+    # Large distances are cheap to smooth on: the distance map's own blur tells convex from concave surroundings.
+    yield ndimage.uniform_filter(distance, np.maximum(1, 2 * np.round(0.5 * reach / spacing) + 1).astype(int))

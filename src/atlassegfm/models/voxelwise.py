@@ -36,48 +36,74 @@ FOLDS = 3
 BAND = 2.0
 #: Bounds of the reach in units of the cube root of the voxel volume.
 REACH_BOUNDS = (1.5, 12.0)
+#: Smoothing of the answer, same unit.
+SMOOTHING = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class _Scene:
+    """One image with the features that all labels and priors share, around where the labels may be."""
+
+    box: tuple[slice, slice, slice]
+    spacing: np.ndarray
+    shape: tuple[int, int, int]
+    ranks: np.ndarray
+    features: list[np.ndarray]
+
+    @classmethod
+    def around(cls, image: Volume, labelled: np.ndarray, reach: float) -> _Scene | None:
+        """Look at `image` within `reach` mm of the voxels `labelled`; None when there are none."""
+        spacing = image.spacing
+        box = bounding_box(labelled, margin=np.ceil(2.5 * reach / spacing).astype(int))
+        if box is None:
+            return None
+        ranks = rank_intensities(image.data[box], signed_distance(labelled[box], spacing) <= reach)
+        # Half precision halves the largest thing in memory; ranks need three digits.
+        features = [f.astype(np.float16) for f in image_features(ranks, spacing)]
+        return cls(box, spacing, image.grid.shape, ranks, features)
+
+    def view(self, mask: np.ndarray, rivals: np.ndarray, reach: float) -> _View | None:
+        """Features of the voxels within `reach` of one label's prior; None when the prior is empty."""
+        mask, rivals = mask[self.box], rivals[self.box]
+        part = bounding_box(mask, margin=np.ceil(2.5 * reach / self.spacing).astype(int))
+        if part is None:
+            return None
+        own, others, ranks = mask[part], rivals[part], self.ranks[part]
+        distance = signed_distance(own, self.spacing)
+        band = np.abs(distance) <= reach
+        own_features = [
+            *prior_features(distance, others, reach, self.spacing),
+            *appearance_features(ranks, distance, reach, self.spacing),
+        ]
+        rows = np.stack([*(f[band] for f in own_features), *(f[part][band] for f in self.features)], axis=1)
+        corner = np.array([outer.start + inner.start for outer, inner in zip(self.box, part, strict=True)])
+        return _View(corner, band, distance, rows.astype(np.float32, copy=False))
+
+    def probabilities(self, view: _View, values: np.ndarray) -> np.ndarray:
+        """Probability on the image's grid: `values` in the band of the view, the prior elsewhere."""
+        crop = (view.distance <= 0).astype(np.float32)
+        crop[view.band] = values
+        unit = float(np.prod(self.spacing) ** (1.0 / 3.0))
+        # Neighbouring voxels are judged apart from each other; a little smoothing lets them agree.
+        crop = ndimage.gaussian_filter(crop, SMOOTHING * unit / self.spacing, mode="nearest", truncate=3.0)
+        out = np.zeros(self.shape, dtype=np.float32)
+        box = tuple(slice(c, c + n) for c, n in zip(view.corner, crop.shape, strict=True))
+        out[box] = np.clip(crop, 0.0, 1.0)
+        return out
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """One label's surroundings: features of the voxels in the band, and how to put answers back."""
+    """One prior's surroundings: corner of the crop, voxels to classify, distance to the prior, features (n, F)."""
 
-    box: tuple[slice, slice, slice]
+    corner: np.ndarray
     band: np.ndarray
     distance: np.ndarray
     rows: np.ndarray
 
-    def probabilities(self, values: np.ndarray, shape: tuple[int, int, int], spacing: np.ndarray) -> np.ndarray:
-        """Probability on the whole grid: `values` in the band, the prior elsewhere."""
-        crop = (self.distance <= 0).astype(np.float32)
-        crop[self.band] = values
-        unit = float(np.prod(spacing) ** (1.0 / 3.0))
-        # Neighbouring voxels are judged apart from each other; a little smoothing lets them agree.
-        crop = ndimage.gaussian_filter(crop, SMOOTHING * unit / spacing, mode="nearest", truncate=3.0)
-        out = np.zeros(shape, dtype=np.float32)
-        out[self.box] = np.clip(crop, 0.0, 1.0)
-        return out
-
-
-SMOOTHING = 0.6
-
-
-def _view(image: Volume, mask: np.ndarray, rivals: np.ndarray, reach: float) -> _View | None:
-    """Features around a prior; None when the prior is empty."""
-    spacing = image.spacing
-    box = bounding_box(mask, margin=np.ceil(3.0 * reach / spacing).astype(int))
-    if box is None:
-        return None
-    crop, own, others = image.data[box], mask[box], rivals[box]
-    distance = signed_distance(own, spacing)
-    ranks = rank_intensities(crop, signed_distance(own | others, spacing) <= reach)
-    band = np.abs(distance) <= reach
-    features = [
-        *prior_features(own, others, reach, spacing),
-        *image_features(ranks, spacing),
-        *appearance_features(ranks, distance, reach, spacing),
-    ]
-    return _View(box, band, distance, np.stack([f[band] for f in features], axis=1).astype(np.float32))
+    def index(self) -> np.ndarray:
+        """Voxel indices (n, 3) of the rows on the image's grid."""
+        return np.argwhere(self.band) + self.corner
 
 
 def border_error(prior: np.ndarray, truth: np.ndarray, spacing: np.ndarray) -> float:
@@ -125,6 +151,11 @@ class VoxelwiseModel(SegmentationModel):
         self.seed = seed
         self._classifiers: dict[int, _Classifier] = {}
         self._image: Volume | None = None
+        self._scene: _Scene | None = None
+
+    @property
+    def _widest(self) -> float:
+        return max(c.reach for c in self._classifiers.values())
 
     def customise(self, support: Support) -> dict[str, Any]:
         """Learn every label from the atlas, its round-trip prior and random displacements of its labels."""
@@ -133,77 +164,92 @@ class VoxelwiseModel(SegmentationModel):
         unit = float(np.prod(spacing) ** (1.0 / 3.0))
         errors = {v: border_error(support.priors.data == v, support.truth.data == v, spacing) for v in support.values}
         typical = float(np.median([e for e in errors.values() if e > 0] or [2.0 * unit]))
+        reaches = {
+            v: float(np.clip(BAND * max(e, typical), REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit))
+            for v, e in errors.items()
+        }
         amplitude = max(typical, 0.5 * unit)
         priors = [support.priors, *(displaced_labels(support.truth, a * amplitude, rng) for a in AMPLITUDES)]
-        for value in support.values:
-            reach = float(np.clip(BAND * max(errors[value], typical), REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit))
-            self._classifiers[value] = self._learn(support, priors, value, reach, rng)
-        return {"prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()}}
+        scene = _Scene.around(support.image, support.truth.data > 0, max(reaches.values()))
+        for value, reach in reaches.items():
+            self._classifiers[value] = self._learn(scene, priors, support.truth.data == value, value, reach, rng)
+        return {
+            "prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()},
+            "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
+        }
 
     def _learn(
-        self, support: Support, priors: list[Volume], value: int, reach: float, rng: np.random.Generator
+        self,
+        scene: _Scene,
+        priors: list[Volume],
+        truth: np.ndarray,
+        value: int,
+        reach: float,
+        rng: np.random.Generator,
     ) -> _Classifier:
         rows, truths, folds = [], [], []
-        truth = support.truth.data == value
         for prior in priors:
             mask = prior.data == value
-            view = _view(support.image, mask, (prior.data > 0) & ~mask, reach)
-            if view is None:
+            view = scene.view(mask, (prior.data > 0) & ~mask, reach)
+            if view is None or not len(view.rows):
                 continue
-            index = np.argwhere(view.band) + [s.start for s in view.box]
-            chosen = rng.choice(len(index), size=min(SAMPLES, len(index)), replace=False)
-            chosen.sort()
+            index = view.index()
+            chosen = np.sort(rng.choice(len(index), size=min(SAMPLES, len(index)), replace=False))
             rows.append(view.rows[chosen])
             truths.append(truth[tuple(index[chosen].T)])
-            folds.append(_block_fold(index[chosen], support.image.spacing, 2.0 * reach))
+            folds.append(_block_fold(index[chosen], scene.spacing, 2.0 * reach))
         if not rows:
             return _Classifier(reach, None, ())
         x, y, fold = np.concatenate(rows), np.concatenate(truths), np.concatenate(folds)
         if y.all() or not y.any():
             return _Classifier(reach, None, ())
-        whole = _trees(self.seed).fit(x, y)
         parts = [(x[fold != k], y[fold != k]) for k in range(FOLDS)]
-        if any(not p[1].any() or p[1].all() for p in parts):
-            return _Classifier(reach, whole, ())
-        return _Classifier(reach, whole, tuple(_trees(self.seed).fit(*p) for p in parts))
+        honest = all(p[1].any() and not p[1].all() for p in parts)
+        return _Classifier(
+            reach,
+            _trees(self.seed).fit(x, y),
+            tuple(_trees(self.seed).fit(*p) for p in parts) if honest else (),
+        )
 
     def set_image(self, image: Volume) -> None:
-        """Keep the image; features are computed around each prompt."""
-        self._image = image
-
-    def _classifier(self, value: int) -> _Classifier:
-        if value not in self._classifiers:
-            raise ModelError(f"the built-in model was not taught label {value}: call customise with an atlas first")
-        return self._classifiers[value]
+        """Keep the image; its features are computed once, around the labels of the first prompt."""
+        if image is not self._image:
+            self._image, self._scene = image, None
 
     def segment(self, prompt: Prompt) -> np.ndarray:
         """Foreground probability of the prompt's label, float32, on the image's grid."""
-        classifier = self._classifier(prompt.value)
-        view = self._view_of(prompt, classifier.reach)
+        classifier, view = self._prepared(prompt)
         if view is None or classifier.whole is None:
             return prompt.mask.astype(np.float32)
-        values = classifier.whole.predict_proba(view.rows)[:, 1] if len(view.rows) else np.zeros(0)
-        return view.probabilities(values, self._image.grid.shape, self._image.spacing)
+        return self._scene.probabilities(view, _predict(classifier.whole, view.rows))
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
         """As `segment` on the atlas, each voxel judged by trees that did not learn from its part of space."""
         self.set_image(support.image)
         prompt = support.prompt(value)
-        classifier = self._classifier(value)
         if prompt is None:
             return np.zeros(support.image.grid.shape, dtype=np.float32)
-        view = self._view_of(prompt, classifier.reach)
+        classifier, view = self._prepared(prompt)
         if view is None or not classifier.folds:
             return prompt.mask.astype(np.float32)
-        index = np.argwhere(view.band) + [s.start for s in view.box]
-        fold = _block_fold(index, support.image.spacing, 2.0 * classifier.reach)
-        values = np.zeros(len(index), dtype=np.float32)
+        fold = _block_fold(view.index(), support.image.spacing, 2.0 * classifier.reach)
+        values = np.zeros(len(fold), dtype=np.float32)
         for k, trees in enumerate(classifier.folds):
-            if (fold == k).any():
-                values[fold == k] = trees.predict_proba(view.rows[fold == k])[:, 1]
-        return view.probabilities(values, support.image.grid.shape, support.image.spacing)
+            values[fold == k] = _predict(trees, view.rows[fold == k])
+        return self._scene.probabilities(view, values)
 
-    def _view_of(self, prompt: Prompt, reach: float) -> _View | None:
+    def _prepared(self, prompt: Prompt) -> tuple[_Classifier, _View | None]:
+        """The label's classifier and the features around the prompt."""
         if self._image is None:
             raise ModelError("set_image has to come before segment")
-        return _view(self._image, prompt.mask >= 0.5, prompt.rivals >= 0.5, reach)
+        if prompt.value not in self._classifiers:
+            raise ModelError(f"the built-in model was not taught label {prompt.value}: call customise first")
+        classifier = self._classifiers[prompt.value]
+        mask, rivals = prompt.mask >= 0.5, prompt.rivals >= 0.5
+        if self._scene is None:
+            self._scene = _Scene.around(self._image, mask | rivals, self._widest)
+        return classifier, self._scene.view(mask, rivals, classifier.reach)
+
+
+def _predict(trees: HistGradientBoostingClassifier, rows: np.ndarray) -> np.ndarray:
+    return trees.predict_proba(rows)[:, 1].astype(np.float32) if len(rows) else np.zeros(0, dtype=np.float32)

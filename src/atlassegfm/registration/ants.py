@@ -24,7 +24,6 @@ from atlassegfm.registration.itk import LPS, upright_image
 from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Transform
-from atlassegfm.runtime import available_cores
 from atlassegfm.volume import Volume
 
 _THREADS = "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"
@@ -38,8 +37,8 @@ def syn(fixed: Volume, moving: Volume, settings: Settings, *, spacing_mm: float 
     fixed, moving : Volume
         Images with raw intensities.
     settings : Settings
-        Seed and progress. ANTs runs on the CPU. Its sums over threads come in any order, so that two runs with the same
-        seed agree in their bytes only where one core may be used.
+        Seed and progress. ANTs runs on the CPU, here on one core: its sums over threads come in any order, and the same
+        seed would not give the same bytes. Who sets ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` has that many threads.
     spacing_mm : float, optional
         Voxel size of the isotropic working copies; default: as in the built-in method.
 
@@ -75,15 +74,17 @@ def syn_only(
 def _register(
     fixed: Volume, moving: Volume, settings: Settings, kind: str, spacing_mm: float | None
 ) -> RegistrationResult:
-    ants = _load()
+    with one_thread():
+        ants = _load()
     spacing = spacing_mm or working_spacing(fixed, moving)
     step = f"ANTs: {kind}"
     settings.progress(step, 0.0)
     start = time.perf_counter()
-    images = [_to_ants(ants, upright_image(working_copy(clamped(image), spacing))) for image in (fixed, moving)]
-    with tempfile.TemporaryDirectory(prefix="atlassegfm_ants_") as folder, _seeded(ants, settings.seed):
+    copies = [upright_image(working_copy(clamped(image), spacing)) for image in (fixed, moving)]
+    with tempfile.TemporaryDirectory(prefix="atlassegfm_ants_") as folder:
         try:
-            with silenced(STDOUT):
+            with one_thread(), _seeded(ants, settings.seed), silenced(STDOUT):
+                images = [_to_ants(ants, copy) for copy in copies]
                 done = ants.registration(*images, type_of_transform=kind, outprefix=str(Path(folder) / "ants_"))
         except RuntimeError as error:
             raise RegistrationError(f"ANTs {kind} failed ({error}); try --registration default") from error
@@ -95,8 +96,6 @@ def _register(
 
 
 def _load() -> Any:  # noqa: ANN401
-    # ITK reads this once, when its libraries start; without it a container's ANTs takes the host's count of cores.
-    os.environ.setdefault(_THREADS, str(available_cores()))
     try:
         import ants
     except ImportError as error:
@@ -112,6 +111,19 @@ def _to_ants(ants: Any, volume: Volume) -> Any:  # noqa: ANN401
         spacing=volume.spacing.tolist(),
         direction=affine[:3, :3] / volume.spacing,
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for an ITK that is first used in this block, unless the user has chosen; children keep theirs."""
+    if _THREADS in os.environ:
+        yield
+        return
+    os.environ[_THREADS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[_THREADS]
 
 
 @contextmanager

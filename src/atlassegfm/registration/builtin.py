@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.deformable import DeformableSettings, register_deformable
+from atlassegfm.registration.deformable import DeformableSettings, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import find_starts
-from atlassegfm.registration.linear import Fit, register_linear
+from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Displacement, Transform, jacobian_determinant
 from atlassegfm.volume import Volume
@@ -64,27 +64,38 @@ class _Clock:
 
 
 def _linear(
-    fixed: Volume, moving: Volume, settings: Settings, clock: _Clock, *, affine: bool
-) -> tuple[Fit, dict[str, Any]]:
+    fixed: Volume, moving: Volume, settings: Settings, clock: _Clock, *, dof: int
+) -> tuple[list[Fit], dict[str, Any]]:
+    """Linear candidates from every start, best first, and facts for the report."""
     settings.progress("searching a start", 0.0)
     starts = find_starts(fixed, moving, keep=STARTS)
-    if starts[0].score <= 0:
+    clock.lap("start")
+    settings.progress("linear registration", 0.0)
+    fits = affine_candidates(*_level(fixed, moving, LINEAR_VOXELS[0]), starts, torch.device(settings.device), dof=dof)
+    if not fits or starts[0].score <= 0:
         raise RegistrationError(
             "no alignment of atlas and query was found: they look alike nowhere; do both show the same body part?"
         )
-    clock.lap("start")
-    settings.progress("linear registration", 0.0)
-    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
-    finest = working_spacing(fixed, moving)
-    levels = [
-        (working_copy(fixed, max(longest / n, finest)), working_copy(moving, max(longest / n, finest)))
-        for n in LINEAR_VOXELS
-    ]
-    rigid, full = register_linear(levels, starts, torch.device(settings.device), affine=affine)
     clock.lap("linear")
-    fit = full or rigid
-    facts = {"start_score": starts[0].score, "rigid_score": rigid.score, "linear_score": fit.score}
-    return fit, {**facts, "matrix": fit.matrix.tolist()}
+    return fits, {"start_score": starts[0].score, "linear_score": fits[0].score, "candidates": len(fits)}
+
+
+def _level(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, Volume]:
+    """Working copies with `voxels` voxels along the longest edge, but none finer than `working_spacing`."""
+    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
+    spacing = max(longest / voxels, working_spacing(fixed, moving))
+    return working_copy(fixed, spacing), working_copy(moving, spacing)
+
+
+def _linear_only(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> RegistrationResult:
+    clock = _Clock()
+    fixed, moving = clamped(fixed), clamped(moving)
+    fits, facts = _linear(fixed, moving, settings, clock, dof=dof)
+    problem = LinearProblem(*_level(fixed, moving, LINEAR_VOXELS[1]), torch.device(settings.device))
+    fit = max((optimise(problem, f.matrix, dof) for f in fits[:2]), key=lambda f: f.score)
+    clock.lap("linear, fine")
+    facts |= {"linear_score": fit.score, "matrix": fit.matrix.tolist()}
+    return RegistrationResult(Transform((Affine(fit.matrix),)), facts, clock.seconds)
 
 
 def identity(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
@@ -93,17 +104,13 @@ def identity(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationR
 
 
 def rigid(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
-    """Rigid registration from any start; see `linear.register_linear`."""
-    clock = _Clock()
-    fit, facts = _linear(clamped(fixed), clamped(moving), settings, clock, affine=False)
-    return RegistrationResult(Transform((Affine(fit.matrix),)), facts, clock.seconds)
+    """Rigid registration from any start; see `initialise.find_starts` and `linear.optimise`."""
+    return _linear_only(fixed, moving, settings, dof=6)
 
 
 def affine(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
-    """Rigid, then affine registration from any start; see `linear.register_linear`."""
-    clock = _Clock()
-    fit, facts = _linear(clamped(fixed), clamped(moving), settings, clock, affine=True)
-    return RegistrationResult(Transform((Affine(fit.matrix),)), facts, clock.seconds)
+    """Rigid, then affine registration from any start; see `initialise.find_starts` and `linear.optimise`."""
+    return _linear_only(fixed, moving, settings, dof=12)
 
 
 def _folding_percent(field: Displacement) -> float:
@@ -129,31 +136,35 @@ def deformable(
     RegistrationResult
         Displacement on the working grid of `fixed`, followed by the affine matrix.
     """
-    knobs = knobs or DeformableSettings()
     clock = _Clock()
     fixed, moving = clamped(fixed), clamped(moving)
-    fit, facts = _linear(fixed, moving, settings, clock, affine=True)
+    device = torch.device(settings.device)
+    fits, facts = _linear(fixed, moving, settings, clock, dof=12)
     spacing = working_spacing(fixed, moving)
-    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
-    used = [n for n, f in enumerate(knobs.factors) if f == 1 or shortest / (spacing * f) >= MIN_LEVEL_VOXELS]
-    knobs = replace(
-        knobs, factors=tuple(knobs.factors[n] for n in used), iterations=tuple(knobs.iterations[n] for n in used)
-    )
+    knobs = _fitting_levels(knobs or DeformableSettings(), fixed, moving, spacing)
     levels = [(working_copy(fixed, spacing * f), working_copy(moving, spacing * f)) for f in knobs.factors]
     settings.progress("deformable registration", 0.0)
+    candidates = try_candidates(*levels[0], [fit.matrix for fit in fits], knobs, device)
+    best = candidates[0]
     field, history = register_deformable(
-        levels,
-        fit.matrix,
-        knobs,
-        torch.device(settings.device),
-        lambda fraction: settings.progress("deformable registration", fraction),
+        levels, best, knobs, device, lambda fraction: settings.progress("deformable registration", fraction)
     )
     clock.lap("deformable")
     facts |= {
+        "matrix": best.matrix.tolist(),
+        "candidate_scores": [round(c.score, 5) for c in candidates],
         "working_spacing_mm": spacing,
-        "lncc_before": history[-1][0] if len(history) == 1 else history[0][0],
-        "lncc_after": history[-1][-1],
+        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
         "steps": [len(values) for values in history],
         "folding_percent": _folding_percent(field),
     }
-    return RegistrationResult(Transform((field, Affine(fit.matrix))), facts, clock.seconds)
+    return RegistrationResult(Transform((field, Affine(best.matrix))), facts, clock.seconds)
+
+
+def _fitting_levels(knobs: DeformableSettings, fixed: Volume, moving: Volume, spacing: float) -> DeformableSettings:
+    """Leave out levels on which the shorter image would have fewer than `MIN_LEVEL_VOXELS` voxels along an edge."""
+    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
+    used = [n for n, f in enumerate(knobs.factors) if f == 1 or shortest / (spacing * f) >= MIN_LEVEL_VOXELS]
+    return replace(
+        knobs, factors=tuple(knobs.factors[n] for n in used), iterations=tuple(knobs.iterations[n] for n in used)
+    )

@@ -52,8 +52,7 @@ def write_transform(
     prefix : str
         Start of the file names.
     domain : Grid, optional
-        Grid of the image on which the files will be used; see `reaching`. Without it ITK and ours differ beyond the
-        fields' own grids.
+        Grid of the image on which the files will be used; without it ITK and ours differ beyond the fields' grids.
 
     Returns
     -------
@@ -70,14 +69,14 @@ def write_transform(
         raise InputError(f"expected a file name prefix without folders, got {prefix!r}")
     if domain is not None:
         transform = reaching(transform, domain)
-    folder, stages = Path(out_dir), merged(transform.stages)
-    paths = [folder / f"{prefix}.h5"]
+    stages = merged(transform.stages)
+    paths = [Path(out_dir) / f"{prefix}.h5"]
     with atomic_path(paths[0]) as temporary:
         _run(paths[0], "write", lambda: sitk.WriteTransform(to_itk(transform), str(temporary)))
         erase_times(temporary)
     for number, stage in enumerate(stages, start=1):
         ending = "affine.mat" if isinstance(stage, Affine) else "warp.nii.gz"
-        paths.append(folder / f"{prefix}_{number}_{ending}")
+        paths.append(Path(out_dir) / f"{prefix}_{number}_{ending}")
         with atomic_path(paths[-1]) as temporary:
             _write_stage(stage, paths[-1], temporary)
     return paths

@@ -64,24 +64,35 @@ def register(
     """
     greedy = _load()
     spacing = spacing_mm or working_spacing(fixed, moving)
+    seconds = _run_stages(greedy, fixed, moving, settings, spacing)
+    matrix, warp = np.asarray(greedy["affine"], dtype=np.float64), greedy["deformable"]
+    if not np.isfinite(matrix).all():
+        raise RegistrationError("greedy found no affine alignment of atlas and query; try --registration default")
+    # Greedy's matrices are in RAS, its warps in LPS. Both map fixed to moving points, the warp before the matrix.
+    transform = Transform((displacement_from_itk(warp), Affine(matrix)))
+    return RegistrationResult(transform, {"working_spacing_mm": spacing, **_similarities(greedy)}, seconds)
+
+
+def _run_stages(
+    greedy: Any,  # noqa: ANN401
+    fixed: Volume,
+    moving: Volume,
+    settings: Settings,
+    spacing: float,
+) -> dict[str, float]:
+    """Run all `STAGES`, whose results stay in the object; wall seconds per stage."""
     images = {
-        "fixed": volume_to_itk(upright_image(working_copy(clamped(fixed), spacing))),
-        "moving": volume_to_itk(upright_image(working_copy(clamped(moving), spacing))),
+        name: volume_to_itk(upright_image(working_copy(clamped(image), spacing)))
+        for name, image in (("fixed", fixed), ("moving", moving))
     }
     seconds: dict[str, float] = {}
-    facts: dict[str, Any] = {"working_spacing_mm": spacing}
     for number, (stage, options) in enumerate(STAGES.items()):
         settings.progress(f"greedy: {stage}", number / len(STAGES))
         start = time.perf_counter()
         _execute(greedy, stage, options, settings.seed, images)
         seconds[stage] = time.perf_counter() - start
-    facts |= _similarities(greedy)
-    settings.progress("greedy: deformable", 1.0)
-    matrix, warp = np.asarray(greedy["affine"], dtype=np.float64), greedy["deformable"]
-    if not np.isfinite(matrix).all():
-        raise RegistrationError("greedy found no affine alignment of atlas and query; try --registration default")
-    # Greedy's matrices are in RAS, its warps in LPS. Both map fixed to moving points, the warp before the matrix.
-    return RegistrationResult(Transform((displacement_from_itk(warp), Affine(matrix))), facts, seconds)
+    settings.progress(f"greedy: {stage}", 1.0)
+    return seconds
 
 
 def _load() -> Any:  # noqa: ANN401

@@ -19,7 +19,7 @@ from atlassegfm.resampling import resample_image
 from atlassegfm.volume import Grid, Volume
 
 #: Coarse voxels along the longest axis of the larger image.
-COARSE_VOXELS = 32
+COARSE_VOXELS = 28
 #: Translations that leave less than this part of the smaller image in common are not considered.
 MIN_OVERLAP = 0.25
 #: The score is NCC * overlap**OVERLAP_POWER: chance agreement on a sliver must not win.
@@ -66,17 +66,18 @@ def _rotated(moving: Volume, directions: np.ndarray, spacing: float, turn: np.nd
 class _Correlator:
     """Masked NCC of one fixed image against many moving ones."""
 
-    def __init__(self, fixed: np.ndarray, room: int) -> None:
-        self.shape = tuple(fft.next_fast_len(n + room, real=True) for n in fixed.shape)
+    def __init__(self, fixed: np.ndarray, room: np.ndarray) -> None:
+        # Padded so that no translation wraps around onto another.
+        self.shape = tuple(fft.next_fast_len(n + int(r) - 1, real=True) for n, r in zip(fixed.shape, room, strict=True))
         self.size = fixed.size
         ones = np.ones_like(fixed)
         self.f, self.f2, self.m = (self._forward(x) for x in (fixed, fixed**2, ones))
 
     def _forward(self, x: np.ndarray) -> np.ndarray:
-        return fft.rfftn(x, self.shape)
+        return fft.rfftn(x, self.shape, workers=2)
 
     def _correlate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return fft.irfftn(np.conj(a) * b, self.shape)
+        return fft.irfftn(np.conj(a) * b, self.shape, workers=2)
 
     def best(self, moving: np.ndarray, mask: np.ndarray) -> tuple[float, np.ndarray]:
         """Highest score and its shift t: fixed voxel x meets moving voxel x + t."""
@@ -113,12 +114,11 @@ def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4) -> list[Start]:
     spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / COARSE_VOXELS)
     coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
     directions = coarse.affine[:3, :3] / coarse.spacing
-    room = int(np.ceil(np.linalg.norm(other.grid.extent_mm) / spacing / min(SCALES))) + 1
-    correlator = _Correlator(coarse.data, room)
+    turns = [rotation.as_matrix() * scale for rotation, scale in _rotations()]
+    turned = [_rotated(other, directions, spacing, turn) for turn in turns]
+    correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
     starts = []
-    for rotation, scale in _rotations():
-        turn = rotation.as_matrix() * scale
-        image, mask = _rotated(other, directions, spacing, turn)
+    for turn, (image, mask) in zip(turns, turned, strict=True):
         score, shift = correlator.best(image.data, mask)
         # fixed voxel -> turned frame voxel -> turned frame world -> moving world
         move = np.eye(4)

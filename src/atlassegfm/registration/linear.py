@@ -186,39 +186,34 @@ def optimise(problem: LinearProblem, start: np.ndarray, dof: int, iterations: in
     return Fit(matrix, system.score)
 
 
-def register_linear(
-    levels: Sequence[tuple[Volume, Volume]],
-    starts: Sequence[Start],
-    device: torch.device,
-    *,
-    affine: bool = True,
-) -> tuple[Fit, Fit | None]:
-    """Rigid, then affine registration from several starts.
+def affine_candidates(
+    fixed: Volume, moving: Volume, starts: Sequence[Start], device: torch.device, *, dof: int = 12
+) -> list[Fit]:
+    """Rigid, then (``dof=12``) affine registration from every start, best first, those that met left out.
 
     Parameters
     ----------
-    levels : sequence of (fixed, moving)
-        Working copies scaled to [0, 1], coarse to fine. Every start is refined on the first level; the best two go on.
+    fixed, moving : Volume
+        Coarse working copies scaled to [0, 1].
     starts : sequence of Start
-        Candidates from `find_starts`.
+        From `find_starts`.
     device : torch.device
         Where to compute.
-    affine : bool
-        Whether to go on from rigid to affine.
-
-    Returns
-    -------
-    tuple of Fit, Fit or None
-        The best rigid and the best affine alignment.
+    dof : {6, 12}
+        Rigid or affine.
     """
-    coarse = LinearProblem(*levels[0], device)
-    rigid = sorted((optimise(coarse, s.matrix, 6) for s in starts), key=lambda fit: -fit.score)
-    survivors = [(fit, optimise(coarse, fit.matrix, 12) if affine else None) for fit in rigid[:3]]
-    survivors.sort(key=lambda pair: -(pair[1] or pair[0]).score)
-    best, best_affine = survivors[0]
-    for fixed, moving in levels[1:]:
-        fine = LinearProblem(fixed, moving, device)
-        best = optimise(fine, best.matrix, 6, iterations=10)
-        if best_affine is not None:
-            best_affine = optimise(fine, best_affine.matrix, 12, iterations=10)
-    return best, best_affine
+    problem = LinearProblem(fixed, moving, device)
+    fits: list[Fit] = []
+    corners = fixed.grid.corners
+    for start in starts:
+        fit = optimise(problem, start.matrix, 6)
+        if dof == 12:
+            fit = optimise(problem, fit.matrix, 12)
+        apart = [np.abs(_moved(fit.matrix, corners) - _moved(other.matrix, corners)).max() for other in fits]
+        if fit.score > -1.0 and all(distance > fixed.spacing.max() for distance in apart):
+            fits.append(fit)
+    return sorted(fits, key=lambda f: -f.score)
+
+
+def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]

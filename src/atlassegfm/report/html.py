@@ -149,7 +149,7 @@ def _time_figure(summary: dict[str, Any]) -> str:
 
 def worst_cases(folder: Path, done: Evaluation, rows: Sequence[Row], labels: dict[int, str]) -> list[dict[str, str]]:
     """The worst pairs of the reference method that did not fail, with pictures."""
-    reference = done.settings.methods[0].name
+    reference = done.settings.reference
     by_pair: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if row.method == reference and row.status == "ok":

@@ -120,7 +120,7 @@ def picture(data: np.ndarray, plane: Plane, index: int) -> np.ndarray:
     return plane_data[::-1, ::-1]
 
 
-def choose_views(mask: np.ndarray, spacing: np.ndarray) -> list[View]:
+def choose_views(mask: np.ndarray, spacing: np.ndarray, surroundings: np.ndarray | None = None) -> list[View]:
     """Per plane the slice where `mask` is largest, with a square window around the whole label.
 
     Parameters
@@ -129,8 +129,10 @@ def choose_views(mask: np.ndarray, spacing: np.ndarray) -> list[View]:
         Not empty.
     spacing : numpy.ndarray, shape (3,)
         mm along R, A, S.
+    surroundings : numpy.ndarray of bool, RAS order, optional
+        What the window has to show beside the label itself.
     """
-    box = bounding_box(mask)
+    box = bounding_box(mask if surroundings is None else mask | surroundings)
     views = []
     for plane in PLANES:
         area = np.count_nonzero(mask, axis=(plane.across, plane.down))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: More labels than this make the picture unreadable; the most doubtful ones are shown.
 MAX_ROWS = 12
+#: A result smaller than this part of the atlas's label says little about where the organ is; the atlas's does.
+REMNANT = 0.25
 #: Beyond this tilt a plane is called near-axial and so on.
 OBLIQUE_DEGREES = 10.0
 
@@ -171,20 +173,27 @@ def _draw_row(
 ) -> None:
     rule = Line2D([_MARGIN / _WIDTH, 1 - _MARGIN / _WIDTH], [top / page.height] * 2, color="#c8c8c8", linewidth=0.8)
     page.figure.add_artist(rule)
-    # When the final result is empty the atlas or the model may still tell where to look.
-    where = next((masks[w] for w in ("final", "atlas", "model") if w in masks and masks[w].any()), None)
+    where = _where_to_look(masks)
     found = bool(masks["final"].any())
     window = grey_window(image, where, anatomical.spacing) if where is not None else None
     _draw_label_text(page, top, fact, colour, found, window)
     if where is None:
         page.text(_MARGIN + _TEXT, top - 1.5, "Neither the atlas nor the model has a voxel of this label.")
         return
-    for column, view in enumerate(choose_views(where, anatomical.spacing)):
+    for column, view in enumerate(choose_views(where, anatomical.spacing, masks["atlas"])):
         left = _MARGIN + _TEXT + column * (_PANE + _GAP)
         _draw_pane(page.pane(left, top - _ROW_TITLE), view, image, masks, anatomical, window)
         near = "near-" if anatomical.tilt_degrees > OBLIQUE_DEGREES else ""
         caption = f"{near}{view.plane.name}, {anatomical.position(view.plane.normal, view.index)}"
         page.text(left, top - 0.09, caption, size=8.5, ink=_FAINT)
+
+
+def _where_to_look(masks: dict[str, np.ndarray]) -> np.ndarray | None:
+    """The mask whose largest extent is shown: the final one, unless (nearly) nothing is left of it."""
+    count = {which: int(np.count_nonzero(mask)) for which, mask in masks.items()}
+    if count["final"] and count["final"] >= REMNANT * count["atlas"]:
+        return masks["final"]
+    return next((masks[which] for which in ("atlas", "final", "model") if count.get(which)), None)
 
 
 def _draw_label_text(
@@ -214,7 +223,8 @@ def _draw_label_text(
     elif quality.get("word"):
         lines.append((f"quality: {quality['word']}", _INK, True))
     for reason in quality.get("reasons", [])[:3]:
-        lines += [(line, _FAINT, False) for line in textwrap.wrap(str(reason), 34)[:3]]
+        unbroken = str(reason).replace(" %", "\u00a0%")
+        lines += [(line, _FAINT, False) for line in textwrap.wrap(unbroken, 34)[:3]]
     if window is not None:
         lines.append((f"grey levels {window[0]:.4g} to {window[1]:.4g}", _FAINT, False))
     for words, ink, bold in lines:

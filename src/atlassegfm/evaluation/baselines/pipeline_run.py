@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from atlassegfm.evaluation.baselines.base import Job, Outcome
+from atlassegfm.evaluation.baselines.shared import memory_of, remembering
 from atlassegfm.pipeline import segment
 
 #: Steps of the pipeline that the warped atlas labels need, and those that only the fusion needs.
-ATLAS_STEPS = ("registration", "warp labels")
+ATLAS_STEPS = ("registration", "warp")
 FUSION_STEPS = ("fit fusion",)
 
 
 def run_pipeline(job: Job) -> Outcome:
     """Run `atlassegfm.pipeline.segment`; the query's labels are no argument of it."""
-    result = segment(job.atlas, job.query, device=job.device, seed=job.seed, **job.method.segment_options())
+    memory = memory_of(job.shared)
+    memory.reused.clear()
+    with remembering(job.method.registration, memory):
+        result = segment(job.atlas, job.query, device=job.device, seed=job.seed, **job.method.segment_options())
     maps = {"final": result.labels, "atlas": result.atlas_labels}
     if result.model_labels is not None:
         maps["model"] = result.model_labels
-    steps = {name: float(s) for name, s in result.report.get("timings", {}).items()}
-    return Outcome(maps, output_seconds(steps), {"steps": steps, "warnings": list(result.warnings)})
+    steps = {name: float(s) for name, s in result.report.get("timings", {}).items() if name != "total"}
+    for fixed, seconds in memory.reused:
+        step = "registration" if fixed is job.query else "reverse registration"
+        steps[step] = steps.get(step, 0.0) + seconds
+    facts = {"steps": steps, "warnings": list(result.warnings), "registrations_reused": len(memory.reused)}
+    return Outcome(maps, output_seconds(steps), facts)
 
 
 def output_seconds(steps: dict[str, float]) -> dict[str, float]:
@@ -28,9 +34,7 @@ def output_seconds(steps: dict[str, float]) -> dict[str, float]:
     The registration alone would stop after the warp, the model alone would not fit the fusion. Applying the fusion is
     timed together with the model and stays in both.
     """
-    total = sum(v for k, v in steps.items() if k != "total")
-    if not total:
-        return {}
+    total = sum(steps.values())
     atlas = sum(steps.get(k, 0.0) for k in ATLAS_STEPS)
-    found: dict[str, Any] = {"final": total, "model": total - sum(steps.get(k, 0.0) for k in FUSION_STEPS)}
-    return found | ({"atlas": atlas} if atlas else {})
+    model = total - sum(steps.get(k, 0.0) for k in FUSION_STEPS)
+    return {"final": total, "model": model, "atlas": atlas} if total else {}

@@ -1,0 +1,88 @@
+"""The registry: every method has a home, unknown ones are named, nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from atlassegfm.errors import InputError, RegistrationError
+from atlassegfm.registration.registry import METHODS, MethodInfo, register
+from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.volume import Volume
+
+from .phantoms import apply, body_points, grid_of, moving_of, rigid, scan
+
+
+@pytest.mark.parametrize("info", METHODS.values(), ids=lambda info: info.name)
+def test_every_method_has_a_function(info: MethodInfo):
+    module, function = info.target.split(":")
+    if info.extra is None or find_spec(module) is not None:
+        assert callable(getattr(importlib.import_module(module), function))
+    assert METHODS[info.name] is info
+    assert info.summary
+    assert (info.extra is None) == (info.licence is None)
+
+
+def test_the_names_that_the_command_line_promises():
+    assert {"default", "affine", "rigid", "identity", "greedy", "ants-syn"} <= set(METHODS)
+
+
+def test_unknown_method_lists_the_known_ones():
+    image = scan(grid_of((8, 8, 8)))
+    with pytest.raises(InputError, match=r"'magic'.*default.*greedy"):
+        register(image, image, "magic", Settings())
+
+
+def test_the_registry_does_not_import_torch():
+    code = "import sys, atlassegfm.registration.registry; print('torch' in sys.modules, 'SimpleITK' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "False"]
+
+
+def test_identity_trusts_the_headers():
+    fixed = scan(grid_of((8, 8, 8)))
+    result = register(fixed, scan(grid_of((9, 9, 9), centre=(50, 0, 0))), "identity", Settings())
+    points = body_points(20.0)
+    np.testing.assert_array_equal(result.transform(points), points)
+
+
+@pytest.mark.parametrize("name", ["default", "affine", "rigid", "greedy"])
+def test_every_method_finds_a_small_motion(name):
+    if METHODS[name].extra is not None:
+        pytest.importorskip("picsl_greedy")
+    truth, grid = rigid("z", 8, (14, -10, 6)), grid_of((6, 6, 6))
+    told: list[tuple[str, float]] = []
+    settings = Settings(seed=1, progress=lambda step, fraction: told.append((step, fraction)))
+    result = register(scan(grid), moving_of(grid_of((6, 6, 6), centre=(14, -10, 6)), truth), name, settings)
+    assert isinstance(result, RegistrationResult)
+    points = body_points()
+    error = np.linalg.norm(result.transform(points) - apply(truth, points), axis=1).mean()
+    assert error < 3.0  # half a voxel
+    assert told
+    assert all(0.0 <= fraction <= 1.0 for _, fraction in told)
+    assert result.seconds
+    assert all(value >= 0 for value in result.seconds.values())
+
+
+@pytest.mark.parametrize("name", ["default", "greedy"])
+def test_a_constant_image_is_an_error_of_ours(name):
+    if name == "greedy":
+        pytest.importorskip("picsl_greedy")
+    fixed = scan(grid_of((8, 8, 8)))
+    with pytest.raises(RegistrationError, match="contrast"):
+        register(fixed, Volume(np.ones(fixed.grid.shape, np.float32), fixed.grid), name, Settings())
+
+
+def test_default_is_the_same_bytes_every_time():
+    fixed = scan(grid_of((7, 7, 7)))
+    moving = moving_of(grid_of((7, 7, 7)), rigid("x", 12, (20, 0, -10)))
+    runs = [register(fixed, moving, "default", Settings()).transform for _ in range(2)]
+    for a, b in zip(runs[0].stages, runs[1].stages, strict=True):
+        for name in ("vectors", "matrix"):
+            if hasattr(a, name):
+                assert getattr(a, name).tobytes() == getattr(b, name).tobytes()

@@ -1,0 +1,44 @@
+"""Figures of the evaluation report: well-formed SVG that holds what it was given."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from atlassegfm.report.figures import box_plot, grouped_box_plot, time_plot
+
+RNG = np.random.default_rng(0)
+
+
+def texts(svg):
+    root = ET.fromstring(svg)
+    assert root.tag.endswith("svg")
+    assert "viewBox" in root.attrib
+    assert "width" not in root.attrib
+    return {"".join(t.itertext()).strip() for t in root.iter() if t.tag.endswith("text")}
+
+
+def test_box_plot_names_its_rows_and_survives_odd_values():
+    svg = box_plot({"a & <b>": RNG.random(9), "empty": [float("nan")], "one": [0.5]}, "Dice")
+    assert {"a & <b>", "empty", "one", "Dice"} <= texts(svg)
+
+
+def test_grouped_box_plot_has_labels_and_methods():
+    values = {"liver": {"m1": RNG.random(5), "m2": RNG.random(5)}, "spleen": {"m1": RNG.random(5), "m2": []}}
+    assert {"liver", "spleen", "m1", "m2", "Dice"} <= texts(grouped_box_plot(values, "Dice"))
+
+
+@pytest.mark.parametrize("seconds", [[0.01, 900.0], [12.0], [3.0, 3.0, 3.1]])
+def test_time_plot_for_any_range_of_times(seconds):
+    found = texts(time_plot({f"m{n}": (s, 0.7, 0.6, 0.8) for n, s in enumerate(seconds)}, "Dice"))
+    assert {f"m{n}" for n in range(len(seconds))} <= found
+
+
+def test_same_input_same_bytes_and_ids_of_two_figures_differ():
+    values = {"a": [0.1, 0.2, 0.4], "b": [0.3, 0.3, 0.9]}
+    assert box_plot(values, "Dice") == box_plot(values, "Dice")
+
+    def ids(svg):
+        return {e.attrib["id"] for e in ET.fromstring(svg).iter() if "id" in e.attrib and "clip" in e.tag.lower()}
+
+    assert not ids(box_plot(values, "Dice")) & ids(box_plot(values, "HD95"))

@@ -1,0 +1,215 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlassegfm.errors import InputError
+from atlassegfm.fusion.soft import soften
+from atlassegfm.quality import (
+    CHECK,
+    DO_NOT_USE,
+    GOOD,
+    Signals,
+    border_entropy,
+    cut_fraction,
+    dice,
+    expected_volume,
+    judge,
+    local_similarity,
+    measure,
+)
+from atlassegfm.quality.verdict import RULES, VOLUME_RULE
+from atlassegfm.volume import Grid, Volume
+
+SPACING = (1.0, 1.0, 2.0)
+BEST = Signals(
+    roundtrip_dice=0.97,
+    agreement_dice=0.96,
+    border_entropy=0.2,
+    volume_ratio=1.0,
+    cut_fraction=0.0,
+    similarity=0.8,
+)
+SHARE = st.one_of(st.none(), st.floats(0, 1))
+
+
+def changed(**kw):
+    return Signals(**{**{n: getattr(BEST, n) for n in BEST.__dataclass_fields__}, **kw})
+
+
+def ball(centre=(20, 20, 10), radius=10.0, shape=(40, 40, 20)):
+    offsets = (np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))) * np.reshape(SPACING, (3, 1, 1, 1))
+    return (offsets**2).sum(axis=0) <= radius**2
+
+
+def test_all_well_is_good_and_has_nothing_to_say():
+    verdict = judge(BEST)
+    assert verdict.word == GOOD
+    assert verdict.reasons == ()
+    assert verdict.score >= 0.85
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "reason"),
+    [
+        ({"empty": True}, DO_NOT_USE, "nothing was found"),
+        ({"empty": True, "cut_fraction": 0.95}, DO_NOT_USE, "the query does not show it"),
+        ({"cut_fraction": 0.5}, CHECK, "the query shows about half of it"),
+        ({"cut_fraction": 0.97, "volume_ratio": 3.0}, DO_NOT_USE, "the query shows almost none of it"),
+        ({"agreement_dice": 0.5, "similarity": 0.2}, CHECK, "registration and model disagree (Dice 50 %)"),
+        ({"roundtrip_dice": 0.1}, DO_NOT_USE, "registration there and back does not return"),
+        ({"volume_ratio": 0.3}, CHECK, "volume is 0.3 times the expected one"),
+        ({"volume_ratio": 0.01}, DO_NOT_USE, "volume is less than a tenth"),
+        ({"border_entropy": 0.95, "similarity": 0.2}, CHECK, "warped atlas and query look unlike here"),
+    ],
+)
+def test_words_and_reasons(change, word, reason):
+    verdict = judge(changed(**change), "left kidney")
+    assert verdict.word == word
+    assert verdict.reasons[0].startswith(f"left kidney: {reason}")
+
+
+def test_nothing_known_is_not_good():
+    for known in (Signals(), Signals(similarity=1.0, volume_ratio=1.0)):
+        verdict = judge(known)
+        assert verdict.word == CHECK
+        assert verdict.score < 0.75
+        assert verdict.reasons
+
+
+@given(SHARE, SHARE, SHARE, st.one_of(st.none(), st.floats(0, 50)), SHARE, SHARE)
+def test_verdicts_are_sound_and_json_ready(roundtrip, agreement, entropy, ratio, cut, similarity):
+    signals = Signals(False, roundtrip, agreement, entropy, ratio, cut, similarity)
+    verdict = judge(signals)
+    assert 0 <= verdict.score <= 1
+    assert verdict.word in (GOOD, CHECK, DO_NOT_USE)
+    assert (verdict.word == GOOD) <= (verdict.score >= 0.75)
+    assert (verdict.word == DO_NOT_USE) == (verdict.score < 0.5)
+    assert verdict.word == GOOD or verdict.reasons
+    again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
+    assert set(again) == {"word", "score", "reasons", "signals"}
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_better_signals_never_lower_the_prediction(one, other):
+    low, high = sorted((one, other))
+    for name in ("roundtrip_dice", "agreement_dice", "similarity"):
+        assert judge(changed(**{name: low})).score <= judge(changed(**{name: high})).score
+    for name in ("border_entropy", "cut_fraction"):
+        assert judge(changed(**{name: low})).score >= judge(changed(**{name: high})).score
+    assert judge(changed(volume_ratio=low + 1e-3)).score <= judge(changed(volume_ratio=high + 1e-3)).score
+    assert judge(changed(volume_ratio=1 + low)).score >= judge(changed(volume_ratio=1 + high)).score
+
+
+def test_tables_ascend_and_cover_every_signal():
+    for rule in (*RULES.values(), VOLUME_RULE):
+        positions = [x for x, _ in rule.table]
+        assert positions == sorted(positions)
+        assert max(y for _, y in rule.table) == 1.0
+    assert set(RULES) | {"volume_ratio", "empty"} == set(Signals.__dataclass_fields__)
+
+
+def test_measure_of_a_right_result():
+    truth = ball()
+    prob = soften(truth, SPACING, 1.0)
+    image = np.random.default_rng(0).normal(size=truth.shape) + 5 * truth
+    ml = truth.sum() * 2 / 1000
+    signals = measure(
+        prob, prob, prob, SPACING, expected_ml=ml, cut=0.0, roundtrip=0.95, fixed=image, moved=100 - 3 * image
+    )
+    assert signals.agreement_dice == 1.0
+    assert signals.volume_ratio == pytest.approx(1.0)
+    assert signals.similarity == pytest.approx(1.0)
+    assert not signals.empty
+    assert judge(signals).word == GOOD
+
+
+def test_measure_without_a_model_and_of_nothing():
+    prob = ball().astype(np.float32)
+    alone = measure(prob, prob, None, SPACING)
+    assert (alone.agreement_dice, alone.border_entropy, alone.volume_ratio, alone.similarity) == (None,) * 4
+    nothing = measure(prob * 0, prob * 0, prob * 0, SPACING, expected_ml=3.0, fixed=prob, moved=prob)
+    assert nothing.empty
+    assert nothing.agreement_dice == 0.0
+    assert judge(nothing).word == DO_NOT_USE
+    with pytest.raises(InputError, match="M_fm"):
+        measure(prob, prob, prob[1:], SPACING)
+
+
+def test_a_prior_30_mm_off_is_not_to_be_used():
+    """Atlas and model are led to the wrong place together; the way back and the image tell."""
+    rng = np.random.default_rng(0)
+    truth, wrong = ball((11, 20, 10), 8.0), ball((30, 20, 10), 8.0)
+    query = 5 * truth + rng.normal(size=truth.shape)
+    moved = 5 * wrong + rng.normal(size=truth.shape)
+    prob = soften(wrong, SPACING, 1.0)
+    signals = measure(
+        prob, prob, prob * 0.8, SPACING, expected_ml=4.2, roundtrip=dice(truth, wrong), fixed=query, moved=moved
+    )
+    assert signals.similarity < 0.2
+    assert judge(signals).word == DO_NOT_USE
+
+
+def test_the_cut_off_part_is_not_expected():
+    prob = ball().astype(np.float32)
+    whole = prob.sum() * 2 / 1000
+    assert measure(prob, prob, prob, SPACING, expected_ml=2 * whole, cut=0.5).volume_ratio == pytest.approx(1.0)
+    assert measure(prob, prob, prob, SPACING, expected_ml=whole, cut=1.0).volume_ratio is None
+
+
+def test_expected_volume_follows_the_affine_scale():
+    query_to_atlas = np.diag([0.5, 1.0, 1.0, 1.0])  # the query's body is twice as wide
+    query_to_atlas[:3, 3] = 30, 2, 1
+    assert expected_volume(10.0, query_to_atlas) == pytest.approx(20.0)
+    assert expected_volume(10.0, np.diag([-1.0, 1.0, 1.0, 1.0])) == pytest.approx(10.0)
+
+
+def test_cut_fraction_counts_what_maps_outside():
+    grid = Grid((10, 10, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
+    data = np.zeros(grid.shape, np.uint8)
+    data[2:6, 3:7, 1:9] = 4
+    labels = Volume(data, grid)
+    assert cut_fraction(labels, 4, grid, lambda p: p) == 0.0
+    assert cut_fraction(labels, 4, grid, lambda p: p + np.array([0, 0, 10.0])) == pytest.approx(0.5)
+    assert cut_fraction(labels, 4, grid, lambda p: p - 100.0) == 1.0
+    assert cut_fraction(labels, 7, grid, lambda p: p) == 0.0
+
+
+def test_border_entropy_is_zero_for_a_hard_mask_and_one_for_no_idea():
+    mask = ball()
+    assert border_entropy(mask.astype(np.float32), SPACING) < 1e-4
+    assert border_entropy(np.where(mask, 0.5, 0.499), SPACING) == pytest.approx(1.0, abs=1e-4)
+    sharp, soft = (border_entropy(soften(mask, SPACING, tau), SPACING) for tau in (0.5, 4.0))
+    assert 0 < sharp < soft < 1
+    assert border_entropy(np.zeros(mask.shape), SPACING) is None
+    assert border_entropy(np.ones(mask.shape), SPACING) is None
+
+
+def test_border_entropy_counts_millimetres():
+    prob = np.zeros((30, 30, 30), np.float32)
+    prob[10:20, 10:20, 10:20] = 1
+    prob[14:16, 14:16, 14:16] = 0.6  # unsure 4 voxels away from the border
+    assert border_entropy(prob, (0.5, 0.5, 0.5)) > 1e-4
+    assert border_entropy(prob, (3.0, 3.0, 3.0)) < 3e-5
+
+
+def test_local_similarity_knows_alike_from_unlike():
+    rng = np.random.default_rng(1)
+    image, other = rng.normal(size=(2, 40, 40, 20))
+    mask = ball()
+    assert local_similarity(image, 2000 - 3 * image, mask, SPACING) == pytest.approx(1.0)
+    assert local_similarity(image, other, mask, SPACING) < 0.05
+    assert local_similarity(image, np.zeros_like(image), mask, SPACING) == 0.0
+    assert local_similarity(image, other, mask & False, SPACING) is None
+    # What is far away has no say.
+    near = np.where(ball(radius=19.0), image, other)
+    assert local_similarity(image, near, ball(radius=4.0), SPACING) > 0.95
+
+
+def test_dice_of_two_empty_masks_is_no_ground_for_trust():
+    mask = ball()
+    assert dice(mask, mask) == 1.0
+    assert dice(mask, ~mask) == 0.0
+    assert dice(mask & False, mask & False) == 0.0
