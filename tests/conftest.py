@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from atlassegfm.runtime import prepare_compute
 from atlassegfm.volume import Grid, Volume
+
+# Before anything imports torch or scikit-learn: waiting threads must not spin on shared cores.
+prepare_compute()
 
 # The same examples on every run, and no deadline: the machines that run the checks are shared.
 settings.register_profile(

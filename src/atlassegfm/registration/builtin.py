@@ -17,8 +17,9 @@ from atlassegfm.registration.deformable import DeformableSettings, register_defo
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import find_starts
 from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
+from atlassegfm.registration.measures import folding_percent
 from atlassegfm.registration.result import RegistrationResult, Settings
-from atlassegfm.registration.transform import Affine, Displacement, Transform, jacobian_determinant
+from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.volume import Volume
 
 #: Voxels of a working copy aimed at; finer than the finest native spacing it never gets.
@@ -113,12 +114,18 @@ def affine(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationRes
     return _linear_only(fixed, moving, settings, dof=12)
 
 
-def _folding_percent(field: Displacement) -> float:
-    return float(100.0 * (jacobian_determinant(field) <= 0).mean())
+def _start_matrices(
+    fixed: Volume, moving: Volume, settings: Settings, clock: _Clock, *, dof: int
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """Alignments from which the deformable step may begin; ``dof=0``: the positions in the headers alone."""
+    if dof == 0:
+        return [np.eye(4)], {}
+    fits, facts = _linear(fixed, moving, settings, clock, dof=dof)
+    return [fit.matrix for fit in fits], facts
 
 
 def deformable(
-    fixed: Volume, moving: Volume, settings: Settings, knobs: DeformableSettings | None = None
+    fixed: Volume, moving: Volume, settings: Settings, knobs: DeformableSettings | None = None, *, dof: int = 12
 ) -> RegistrationResult:
     """Default method: affine from any start, then greedy diffeomorphic LNCC.
 
@@ -130,6 +137,8 @@ def deformable(
         Device and progress; nothing here is random.
     knobs : DeformableSettings, optional
         Iterations and smoothness.
+    dof : {12, 6, 0}
+        Alignment before it: affine, rigid, none.
 
     Returns
     -------
@@ -139,13 +148,15 @@ def deformable(
     clock = _Clock()
     fixed, moving = clamped(fixed), clamped(moving)
     device = torch.device(settings.device)
-    fits, facts = _linear(fixed, moving, settings, clock, dof=12)
+    matrices, facts = _start_matrices(fixed, moving, settings, clock, dof=dof)
     spacing = working_spacing(fixed, moving)
     knobs = _fitting_levels(knobs or DeformableSettings(), fixed, moving, spacing)
     levels = [(working_copy(fixed, spacing * f), working_copy(moving, spacing * f)) for f in knobs.factors]
     settings.progress("deformable registration", 0.0)
-    candidates = try_candidates(*levels[0], [fit.matrix for fit in fits], knobs, device)
+    candidates = try_candidates(*levels[0], matrices, knobs, device)
     best = candidates[0]
+    if not best.score > 0:
+        raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     field, history = register_deformable(
         levels, best, knobs, device, lambda fraction: settings.progress("deformable registration", fraction)
     )
@@ -156,9 +167,19 @@ def deformable(
         "working_spacing_mm": spacing,
         "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
         "steps": [len(values) for values in history],
-        "folding_percent": _folding_percent(field),
+        "folding_percent": folding_percent(field),
     }
     return RegistrationResult(Transform((field, Affine(best.matrix))), facts, clock.seconds)
+
+
+def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
+    """The default's deformable step from the positions in the headers (the paper's Table 4)."""
+    return deformable(fixed, moving, settings, dof=0)
+
+
+def rigid_deformable(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
+    """The default's deformable step after a rigid alignment (the paper's Table 4)."""
+    return deformable(fixed, moving, settings, dof=6)
 
 
 def _fitting_levels(knobs: DeformableSettings, fixed: Volume, moving: Volume, spacing: float) -> DeformableSettings:

@@ -206,13 +206,23 @@ def affine_candidates(
     fits: list[Fit] = []
     corners = fixed.grid.corners
     for start in starts:
-        fit = optimise(problem, start.matrix, 6)
+        # The starts may hold a scale: a help on the way to an affine, but no part of a rigid motion.
+        fit = optimise(problem, start.matrix if dof == 12 else _rigid_part(start.matrix, fixed.grid.centre), 6)
         if dof == 12:
             fit = optimise(problem, fit.matrix, 12)
         apart = [np.abs(_moved(fit.matrix, corners) - _moved(other.matrix, corners)).max() for other in fits]
         if fit.score > -1.0 and all(distance > fixed.spacing.max() for distance in apart):
             fits.append(fit)
     return sorted(fits, key=lambda f: -f.score)
+
+
+def _rigid_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Nearest rotation (Kabsch) that takes `centre` where `matrix` takes it."""
+    u, _, vt = np.linalg.svd(matrix[:3, :3])
+    out = np.eye(4)
+    out[:3, :3] = u @ vt
+    out[:3, 3] = _moved(matrix, centre) - out[:3, :3] @ centre
+    return out
 
 
 def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:

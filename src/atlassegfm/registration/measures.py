@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from atlassegfm.errors import InputError
-from atlassegfm.registration.transform import Displacement, Transform, jacobian_determinant
+from atlassegfm.registration.transform import Displacement, Transform
 from atlassegfm.resampling import resample_image, resample_labels
 from atlassegfm.volume import Grid, Volume
 
@@ -83,7 +83,36 @@ def as_displacement(transform: Transform, grid: Grid) -> Displacement:
     return Displacement(grid, vectors)
 
 
-def determinants(transform: Transform, mask: Volume) -> tuple[np.ndarray, np.ndarray]:
+def jacobian_determinant(field: Displacement) -> np.ndarray:
+    """Determinant of the Jacobian of x + u(x) by central differences, float32, shape ``field.grid.shape``, no unit."""
+    step = np.linalg.inv(field.grid.affine[:3, :3])
+    shape = field.grid.shape
+    out = np.empty(shape, dtype=np.float32)
+    rows = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
+    for start in range(0, shape[0], rows):
+        stop = min(start + rows, shape[0])
+        low, high = max(0, start - 1), min(shape[0], stop + 1)  # central differences need a neighbour
+        out[start:stop] = _determinant(field.vectors[low:high], step)[start - low : stop - low]
+    return out
+
+
+def _determinant(vectors: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """`jacobian_determinant` of vectors (I, J, K, 3) whose voxel coordinates are `step` (3, 3) times world ones."""
+    moves = vectors.astype(np.float64)
+    jacobian = np.zeros((*moves.shape, 3))
+    for axis in range(3):
+        if moves.shape[axis] > 1:
+            jacobian[..., axis] = np.gradient(moves, axis=axis)
+    jacobian = jacobian @ step + np.eye(3)
+    return (jacobian[..., 0] * np.cross(jacobian[..., 1], jacobian[..., 2])).sum(axis=-1)
+
+
+def folding_percent(field: Displacement) -> float:
+    """Share of all voxels of the field, in percent, around which x + u(x) folds."""
+    return float(100.0 * np.mean(jacobian_determinant(field) <= 0))
+
+
+def determinants(transform: Transform, mask: Volume) -> tuple[Volume, np.ndarray]:
     """Jacobian determinant of a transform where its folds would show, and the mask there.
 
     Parameters
@@ -95,24 +124,24 @@ def determinants(transform: Transform, mask: Volume) -> tuple[np.ndarray, np.nda
 
     Returns
     -------
-    determinant, inside : numpy.ndarray of one shape
+    determinant : Volume of float32
         On the grid of the displacement field when the transform begins with one, else on the mask's.
+    inside : numpy.ndarray of bool
+        The mask on that grid.
     """
-    first = transform.stages[0] if transform.stages else None
+    first, *rest = transform.stages or (None,)
     grid = first.grid if isinstance(first, Displacement) else mask.grid
     inside = mask.data.astype(np.uint8)
     if grid is not mask.grid:
         inside = resample_labels(Volume(inside, mask.grid), grid, method="nearest").data
-    if transform.stages and transform.linear_part().stages == transform.stages:
-        return np.full(grid.shape, np.linalg.det(transform.matrix[:3, :3])), inside > 0
-    out = np.empty(grid.shape, dtype=np.float32)
-    rows = max(1, SLAB_VOXELS // (grid.shape[1] * grid.shape[2]))
-    for start in range(0, grid.shape[0], rows):
-        stop = min(start + rows, grid.shape[0])
-        low, high = max(0, start - 1), min(grid.shape[0], stop + 1)  # central differences need a neighbour
-        slab = grid.cropped((slice(low, high), slice(0, grid.shape[1]), slice(0, grid.shape[2])))
-        out[start:stop] = jacobian_determinant(as_displacement(transform, slab))[start - low : stop - low]
-    return out, inside > 0
+    scale = np.float32(np.linalg.det(transform.matrix[:3, :3]))
+    if any(isinstance(stage, Displacement) for stage in rest):
+        values = jacobian_determinant(as_displacement(transform, grid))
+    elif isinstance(first, Displacement):
+        values = jacobian_determinant(first) * scale
+    else:
+        values = np.full(grid.shape, scale)
+    return Volume(values, grid), inside > 0
 
 
 def smoothness(transform: Transform, mask: Volume) -> dict[str, float]:
@@ -133,7 +162,7 @@ def smoothness(transform: Transform, mask: Volume) -> dict[str, float]:
         ``jacobian_max``.
     """
     values, inside = determinants(transform, mask)
-    values = values[inside]
+    values = values.data[inside].astype(np.float64)
     if values.size == 0:
         return {"folding_percent": 0.0, "sd_log_jacobian": 0.0, "jacobian_min": 1.0, "jacobian_max": 1.0}
     return {

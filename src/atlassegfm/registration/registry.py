@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from atlassegfm.errors import InputError
+from atlassegfm.registration.options import NetworkOptions, read_options
 
 if TYPE_CHECKING:
     from atlassegfm.registration.result import RegistrationResult, Settings
@@ -29,6 +30,8 @@ class MethodInfo:
         Optional dependency group that brings the package it needs.
     licence : str or None
         Licence of that package, where it is not ours.
+    options : dataclass or None
+        What it takes beyond the seed and the device; see `options.read_options`.
     """
 
     name: str
@@ -36,9 +39,12 @@ class MethodInfo:
     target: str
     extra: str | None = None
     licence: str | None = None
+    options: type | None = None
 
 
 _OWN = "atlassegfm.registration.builtin"
+_NETWORK = "atlassegfm.registration.voxelmorph"
+_ANTS = "atlassegfm.registration.ants"
 METHODS: dict[str, MethodInfo] = {
     info.name: info
     for info in (
@@ -46,6 +52,26 @@ METHODS: dict[str, MethodInfo] = {
         MethodInfo("affine", "own: any start, rigid, affine", f"{_OWN}:affine"),
         MethodInfo("rigid", "own: any start, rigid", f"{_OWN}:rigid"),
         MethodInfo("identity", "none: trust the positions in the headers", f"{_OWN}:identity"),
+        MethodInfo("rigid-deformable", "own: any start, rigid, deformable (Table 4)", f"{_OWN}:rigid_deformable"),
+        MethodInfo("deformable-only", "own: deformable from the headers (Table 4)", f"{_OWN}:deformable_only"),
+        MethodInfo(
+            "voxelmorph",
+            "the paper's: any start, affine, a U-Net optimised for the pair",
+            f"{_NETWORK}:voxelmorph",
+            options=NetworkOptions,
+        ),
+        MethodInfo(
+            "voxelmorph-rigid",
+            "the paper's U-Net after a rigid alignment (Table 4)",
+            f"{_NETWORK}:from_rigid",
+            options=NetworkOptions,
+        ),
+        MethodInfo(
+            "voxelmorph-only",
+            "the paper's U-Net from the headers (Table 4)",
+            f"{_NETWORK}:from_headers",
+            options=NetworkOptions,
+        ),
         MethodInfo(
             "greedy",
             "picsl-greedy: affine NCC, diffeomorphic NCC",
@@ -53,8 +79,20 @@ METHODS: dict[str, MethodInfo] = {
             extra="greedy",
             licence="GPL-3.0 (greedy core)",
         ),
+        MethodInfo("ants-syn", "ANTs: affine and SyN", f"{_ANTS}:syn", extra="ants", licence="Apache-2.0"),
         MethodInfo(
-            "ants-syn", "ANTs: affine and SyN", "atlassegfm.registration.ants:syn", extra="ants", licence="Apache-2.0"
+            "ants-syn-rigid-affine",
+            "ANTs: rigid, affine and SyN (Table 7)",
+            f"{_ANTS}:syn_rigid_affine",
+            extra="ants",
+            licence="Apache-2.0",
+        ),
+        MethodInfo(
+            "ants-syn-only",
+            "ANTs: SyN from the headers (Table 7)",
+            f"{_ANTS}:syn_only",
+            extra="ants",
+            licence="Apache-2.0",
         ),
     )
 }
@@ -70,12 +108,12 @@ def register(fixed: Volume, moving: Volume, method: str, settings: Settings) -> 
     method : str
         A name out of `METHODS`.
     settings : Settings
-        Seed, device, progress.
+        Seed, device, progress, options.
 
     Raises
     ------
     InputError
-        If the method is unknown.
+        If the method is unknown or does not take an option.
     MissingExtraError
         If its package is not installed.
     RegistrationError
@@ -83,5 +121,7 @@ def register(fixed: Volume, moving: Volume, method: str, settings: Settings) -> 
     """
     if method not in METHODS:
         raise InputError(f"unknown registration method {method!r}: choose one of {', '.join(METHODS)}")
-    module, function = METHODS[method].target.split(":")
+    info = METHODS[method]
+    settings = replace(settings, options=read_options(method, info.options, settings.options))
+    module, function = info.target.split(":")
     return getattr(importlib.import_module(module), function)(fixed, moving, settings)

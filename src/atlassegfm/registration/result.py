@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +28,14 @@ class Settings:
         "cpu" or "cuda".
     progress : callable
         Told the step's name and the finished fraction.
+    options : mapping
+        What the method takes beyond that; see `options`. `registry.register` checks names and values.
     """
 
     seed: int = 0
     device: str = "cpu"
     progress: Progress = silent
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,13 @@ class Displacement:
 
     def at(self, points: np.ndarray) -> np.ndarray:
         """Displacement vectors (..., 3) in mm at world points (..., 3), trilinear."""
-        coords = np.moveaxis(self.grid.to_voxel(points), -1, 0)
+        # SciPy maps no single point: one of shape (3,) travels as a row.
+        coords = np.moveaxis(np.atleast_2d(self.grid.to_voxel(points)), -1, 0)
         parts = [
             ndimage.map_coordinates(self.vectors[..., c], coords, order=1, mode="nearest", prefilter=False)
             for c in range(3)
         ]
-        return np.stack(parts, axis=-1)
+        return np.stack(parts, axis=-1).reshape(np.shape(points))
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Map points (..., 3)."""
@@ -112,20 +113,3 @@ class Transform:
     def linear_part(self) -> Transform:
         """The affine stages alone."""
         return Transform(tuple(stage for stage in self.stages if isinstance(stage, Affine)))
-
-
-def jacobian_determinant(field: Displacement) -> np.ndarray:
-    """Determinant of the Jacobian of x + u(x), central differences, shape ``field.grid.shape``, no unit."""
-    directions = field.grid.affine[:3, :3]
-    step = np.linalg.inv(directions)
-    gradients = np.stack(
-        [
-            np.gradient(field.vectors[..., c].astype(np.float64), axis=a)
-            if field.grid.shape[a] > 1
-            else np.zeros(field.grid.shape)
-            for c in range(3)
-            for a in range(3)
-        ],
-        axis=-1,
-    ).reshape(*field.grid.shape, 3, 3)
-    return np.linalg.det(np.eye(3) + gradients @ step)

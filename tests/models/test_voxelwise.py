@@ -1,0 +1,122 @@
+"""The built-in model on a scene whose answer is known."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from atlassegfm.errors import ModelError
+from atlassegfm.models.base import Support, prompt_from_labels
+from atlassegfm.models.voxelwise import VoxelwiseModel, border_error
+from atlassegfm.volume import Grid, Volume
+
+GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
+
+
+def scene(seed: int, shift: float = 0.0) -> tuple[Volume, Volume]:
+    """Two blobs of their own grey levels in noise; the truth is their shape."""
+    rng = np.random.default_rng(seed)
+    i, j, k = np.meshgrid(*map(np.arange, GRID.shape), indexing="ij")
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[((i - 16 - shift) / 9) ** 2 + ((j - 20) / 10) ** 2 + ((k - 16) / 8) ** 2 < 1] = 1
+    labels[((i - 33 - shift) / 6) ** 2 + ((j - 20) / 8) ** 2 + ((k - 16) / 7) ** 2 < 1] = 2
+    image = np.array([60.0, 140.0, 200.0])[labels] + rng.normal(0, 12, GRID.shape)
+    return Volume(ndimage.gaussian_filter(image, 0.5).astype(np.float32), GRID), Volume(labels, GRID)
+
+
+def moved(labels: Volume, voxels: int) -> Volume:
+    return labels.with_data(np.roll(labels.data, voxels, axis=1))
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+@pytest.fixture(scope="module")
+def taught() -> tuple[VoxelwiseModel, Support]:
+    image, truth = scene(0)
+    support = Support(image, truth, moved(truth, 2))
+    model = VoxelwiseModel(seed=0)
+    model.customise(support)
+    return model, support
+
+
+@pytest.mark.parametrize("value", [1, 2])
+def test_it_moves_a_shifted_prior_to_the_border_in_the_image(taught, value):
+    model, _ = taught
+    image, truth = scene(1, shift=1.0)
+    prior = moved(truth, 3)
+    model.set_image(image)
+    answer = model.segment(prompt_from_labels(prior, value, "mask"))
+    assert answer.dtype == np.float32
+    assert answer.shape == GRID.shape
+    before = dice(prior.data == value, truth.data == value)
+    after = dice(answer > 0.5, truth.data == value)
+    assert before < 0.85
+    assert after > 0.93
+
+
+def test_the_true_mask_stays_as_it_is(taught):
+    model, _ = taught
+    image, truth = scene(2)
+    model.set_image(image)
+    answer = model.segment(prompt_from_labels(truth, 1, "mask"))
+    assert dice(answer > 0.5, truth.data == 1) > 0.95
+
+
+def test_contrast_of_another_scanner_does_not_matter(taught):
+    model, _ = taught
+    image, truth = scene(1, shift=1.0)
+    prior = prompt_from_labels(moved(truth, 3), 1, "mask")
+    other = image.with_data((np.sign(image.data) * np.abs(image.data) ** 0.7 * 31 + 500).astype(np.float32))
+    model.set_image(other)
+    assert dice(model.segment(prior) > 0.5, truth.data == 1) > 0.93
+
+
+def test_far_from_the_prior_nothing_is_claimed(taught):
+    model, _ = taught
+    image, truth = scene(1)
+    model.set_image(image)
+    answer = model.segment(prompt_from_labels(truth, 1, "mask"))
+    assert answer[:3].max() == 0.0
+
+
+def test_support_answers_are_worse_than_memory_and_better_than_the_prior(taught):
+    model, support = taught
+    honest = dice(model.segment_support(support, 1) > 0.5, support.truth.data == 1)
+    assert dice(support.priors.data == 1, support.truth.data == 1) + 0.03 < honest <= 1.0
+
+
+def test_a_label_that_the_prior_lost_gives_an_empty_support_answer(taught):
+    model, support = taught
+    lost = Support(support.image, support.truth, support.priors.with_data(np.where(support.priors.data == 1, 0, 2)))
+    assert model.segment_support(lost, 1).max() == 0.0
+
+
+def test_same_seed_same_bytes():
+    image, truth = scene(0)
+    support = Support(image, truth, moved(truth, 2))
+    answers = []
+    for _ in range(2):
+        model = VoxelwiseModel(seed=3)
+        model.customise(support)
+        model.set_image(image)
+        answers.append(model.segment(support.prompt(2)).tobytes())
+    assert answers[0] == answers[1]
+
+
+def test_misuse_is_told(taught):
+    _, support = taught
+    with pytest.raises(ModelError, match="set_image"):
+        VoxelwiseModel().segment(support.prompt(1))
+    fresh = VoxelwiseModel()
+    fresh.set_image(support.image)
+    with pytest.raises(ModelError, match="not taught label 1"):
+        fresh.segment(support.prompt(1))
+
+
+def test_border_error_of_a_shift_is_about_the_shift():
+    _, truth = scene(0)
+    # 4 voxels of 1.5 mm: the surface across the shift is off by 6 mm, the surface along it by nothing.
+    error = border_error(moved(truth, 4).data == 1, truth.data == 1, GRID.spacing)
+    assert 4.0 < error < 7.0
+    assert border_error(np.zeros(GRID.shape, bool), truth.data == 1, GRID.spacing) == 0.0

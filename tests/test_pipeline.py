@@ -1,0 +1,130 @@
+"""Atlas and query to a segmentation, on a small synthetic pair."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+from atlassegfm.atlas import Atlas
+from atlassegfm.errors import InputError, RegistrationError
+from atlassegfm.phantom import make_pair
+from atlassegfm.pipeline import segment
+from atlassegfm.volume import Grid, Volume
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2.0 * np.count_nonzero(a & b) / max(1, np.count_nonzero(a) + np.count_nonzero(b))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return make_pair(seed=0, shape=(48, 40, 32), spacing=(5.0, 5.0, 6.0))
+
+
+@pytest.fixture(scope="module")
+def atlas(pair) -> Atlas:
+    return Atlas(pair.image, pair.labels, pair.names)
+
+
+@pytest.fixture(scope="module")
+def result(atlas, pair):
+    steps = []
+    out = segment(atlas, pair.query, progress=lambda step, fraction: steps.append((step, fraction)))
+    return out, steps
+
+
+def mean_dice(found: Volume, pair) -> float:
+    values = sorted(pair.names)
+    return float(np.mean([dice(found.data == v, pair.truth.data == v) for v in values]))
+
+
+def test_result_beats_registration_alone(result, pair):
+    segmentation, _ = result
+    assert mean_dice(segmentation.labels, pair) > mean_dice(segmentation.atlas_labels, pair)
+
+
+def test_result_lies_on_the_query_grid_in_the_smallest_type(result, pair):
+    segmentation, _ = result
+    for volume in (segmentation.labels, segmentation.atlas_labels, segmentation.model_labels):
+        assert volume.grid is pair.query.grid
+        assert volume.data.dtype == np.uint8
+        assert set(np.unique(volume.data)) <= {0, *pair.names}
+
+
+def test_report_is_json_and_tells_each_label(result, pair):
+    segmentation, _ = result
+    report = json.loads(json.dumps(segmentation.report))
+    assert [entry["value"] for entry in report["labels"]] == sorted(pair.names)
+    for entry in report["labels"]:
+        count = np.count_nonzero(segmentation.labels.data == entry["value"])
+        assert entry["volume_ml"] == pytest.approx(count * pair.query.grid.voxel_volume_ml, abs=1e-3)
+        assert entry["quality"]["word"] in ("good", "check", "do not use")
+    assert report["parameters"]["prompt"] == "mask"
+    assert report["timings"]["total"] > 0
+
+
+def test_progress_names_the_steps(result):
+    _, steps = result
+    names = [step for step, _ in steps]
+    for word in ("registration", "reverse registration", "model learns", "fusion learns", "model and fusion"):
+        assert any(word in name for name in names), word
+    assert all(0.0 <= fraction <= 1.0 for _, fraction in steps)
+
+
+def test_registration_alone_is_the_warped_label(atlas, pair):
+    alone = segment(atlas, pair.query, model="none")
+    np.testing.assert_array_equal(alone.labels.data, alone.atlas_labels.data)
+    assert alone.model_labels is None
+    assert mean_dice(alone.labels, pair) > 0.5
+
+
+def test_no_query_label_can_reach_the_code():
+    """Nothing that `segment` takes can carry a label of the query: there is one label map among its arguments."""
+    assert list(inspect.signature(segment).parameters) == [
+        "atlas",
+        "query",
+        "model",
+        "prompt",
+        "registration",
+        "fusion",
+        "device",
+        "seed",
+        "progress",
+    ]
+
+
+def test_a_label_outside_the_query_is_empty_with_a_warning(pair):
+    """A label in the atlas's corner, and a query whose field of view ends well before it."""
+    labels = pair.labels.data.copy()
+    labels[:2, :2, :2] = 99
+    box = tuple(slice(n // 8, n - n // 8) for n in pair.query.grid.shape)
+    query = Volume(pair.query.data[box], pair.query.grid.cropped(box))
+    out = segment(Atlas(pair.image, pair.labels.with_data(labels), {**pair.names, 99: "corner"}), query, model="none")
+    assert not (out.labels.data == 99).any()
+    entry = next(e for e in out.report["labels"] if e["value"] == 99)
+    assert entry["quality"]["word"] == "do not use"
+    assert any(w.startswith("corner: no voxel") for w in out.warnings)
+    assert all((out.labels.data == v).any() for v in pair.names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "magic"}, "unknown model 'magic'"),
+        ({"registration": "magic"}, "unknown registration method"),
+        ({"fusion": "magic"}, "unknown fusion"),
+        ({"prompt": "shout"}, "unknown prompt"),
+        ({"prompt": "click"}, "takes mask as prompt, not click"),
+        ({"device": "tpu"}, "unknown device"),
+    ],
+)
+def test_bad_options_are_told_before_any_work(atlas, pair, options, message):
+    with pytest.raises(InputError, match=message):
+        segment(atlas, pair.query, **options)
+
+
+def test_a_query_without_contrast_is_refused(atlas):
+    grid = Grid((20, 20, 20), np.diag([8.0, 8.0, 8.0, 1.0]))
+    with pytest.raises(RegistrationError, match="constant"):
+        segment(atlas, Volume(np.zeros(grid.shape, np.float32), grid), model="none")
