@@ -115,7 +115,7 @@ def test_a_label_outside_the_query_is_empty_with_a_warning(pair):
         ({"registration": "magic"}, "unknown registration method"),
         ({"fusion": "magic"}, "unknown fusion"),
         ({"prompt": "shout"}, "unknown prompt"),
-        ({"prompt": "click"}, "takes mask as prompt, not click"),
+        ({"model": "none", "prompt": "click"}, "takes mask as prompt, not click"),
         ({"device": "tpu"}, "unknown device"),
     ],
 )

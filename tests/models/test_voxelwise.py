@@ -55,6 +55,17 @@ def test_it_moves_a_shifted_prior_to_the_border_in_the_image(taught, value):
     assert after > 0.93
 
 
+@pytest.mark.parametrize("kind", ["click", "box", "box2d"])
+def test_coarser_prompts_find_the_label_too(kind):
+    image, truth = scene(0)
+    model = VoxelwiseModel(seed=0)
+    model.customise(Support(image, truth, moved(truth, 2), kind))
+    query, wanted = scene(1, shift=1.0)
+    model.set_image(query)
+    answer = model.segment(prompt_from_labels(moved(wanted, 3), 1, kind))
+    assert dice(answer > 0.5, wanted.data == 1) > 0.9
+
+
 def test_the_true_mask_stays_as_it_is(taught):
     model, _ = taught
     image, truth = scene(2)

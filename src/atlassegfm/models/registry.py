@@ -18,7 +18,7 @@ MODELS: dict[str, ModelInfo] = {
             name="builtin",
             summary="voxel classifier taught by the atlas itself; no download",
             dimension="3D",
-            prompts=("mask",),
+            prompts=("mask", "click", "box", "box2d"),
             licence="Apache-2.0",
             target="atlassegfm.models.voxelwise:VoxelwiseModel",
         ),

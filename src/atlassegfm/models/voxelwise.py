@@ -14,7 +14,7 @@ from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from atlassegfm.errors import ModelError
-from atlassegfm.models.base import SegmentationModel, Support
+from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
 from atlassegfm.models.corruption import displaced_labels
 from atlassegfm.models.features import (
     appearance_features,
@@ -23,8 +23,9 @@ from atlassegfm.models.features import (
     rank_intensities,
     signed_distance,
 )
-from atlassegfm.prompts import Prompt
-from atlassegfm.volume import Volume, bounding_box
+from atlassegfm.models.hints import mask_of_prompt
+from atlassegfm.prompts import THRESHOLD, Prompt
+from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Displacement amplitudes of the synthetic priors, relative to the measured error of the registration.
 AMPLITUDES = (0.7, 1.0, 1.0, 1.4)
@@ -45,8 +46,7 @@ class _Scene:
     """One image with the features that all labels and priors share, around where the labels may be."""
 
     box: tuple[slice, slice, slice]
-    spacing: np.ndarray
-    shape: tuple[int, int, int]
+    grid: Grid
     ranks: np.ndarray
     features: list[np.ndarray]
 
@@ -60,20 +60,20 @@ class _Scene:
         ranks = rank_intensities(image.data[box], signed_distance(labelled[box], spacing) <= reach)
         # Half precision halves the largest thing in memory; ranks need three digits.
         features = [f.astype(np.float16) for f in image_features(ranks, spacing)]
-        return cls(box, spacing, image.grid.shape, ranks, features)
+        return cls(box, image.grid, ranks, features)
 
     def view(self, mask: np.ndarray, rivals: np.ndarray, reach: float) -> _View | None:
         """Features of the voxels within `reach` of one label's prior; None when the prior is empty."""
         mask, rivals = mask[self.box], rivals[self.box]
-        part = bounding_box(mask, margin=np.ceil(2.5 * reach / self.spacing).astype(int))
+        part = bounding_box(mask, margin=np.ceil(2.5 * reach / self.grid.spacing).astype(int))
         if part is None:
             return None
         own, others, ranks = mask[part], rivals[part], self.ranks[part]
-        distance = signed_distance(own, self.spacing)
+        distance = signed_distance(own, self.grid.spacing)
         band = np.abs(distance) <= reach
         own_features = [
-            *prior_features(distance, others, reach, self.spacing),
-            *appearance_features(ranks, distance, reach, self.spacing),
+            *prior_features(distance, others, reach, self.grid.spacing),
+            *appearance_features(ranks, distance, reach, self.grid.spacing),
         ]
         rows = np.stack([*(f[band] for f in own_features), *(f[part][band] for f in self.features)], axis=1)
         corner = np.array([outer.start + inner.start for outer, inner in zip(self.box, part, strict=True)])
@@ -83,10 +83,10 @@ class _Scene:
         """Probability on the image's grid: `values` in the band of the view, the prior elsewhere."""
         crop = (view.distance <= 0).astype(np.float32)
         crop[view.band] = values
-        unit = float(np.prod(self.spacing) ** (1.0 / 3.0))
+        unit = float(np.prod(self.grid.spacing) ** (1.0 / 3.0))
         # Neighbouring voxels are judged apart from each other; a little smoothing lets them agree.
-        crop = ndimage.gaussian_filter(crop, SMOOTHING * unit / self.spacing, mode="nearest", truncate=3.0)
-        out = np.zeros(self.shape, dtype=np.float32)
+        crop = ndimage.gaussian_filter(crop, SMOOTHING * unit / self.grid.spacing, mode="nearest", truncate=3.0)
+        out = np.zeros(self.grid.shape, dtype=np.float32)
         box = tuple(slice(c, c + n) for c, n in zip(view.corner, crop.shape, strict=True))
         out[box] = np.clip(crop, 0.0, 1.0)
         return out
@@ -104,6 +104,12 @@ class _View:
     def index(self) -> np.ndarray:
         """Voxel indices (n, 3) of the rows on the image's grid."""
         return np.argwhere(self.band) + self.corner
+
+
+def _border_errors(support: Support) -> dict[int, float]:
+    """Border error of the support's priors, per label, in mm."""
+    spacing = support.image.spacing
+    return {v: border_error(support.priors.data == v, support.truth.data == v, spacing) for v in support.values}
 
 
 def border_error(prior: np.ndarray, truth: np.ndarray, spacing: np.ndarray) -> float:
@@ -150,6 +156,7 @@ class VoxelwiseModel(SegmentationModel):
     def __init__(self, *, device: str = "cpu", seed: int = 0) -> None:
         self.seed = seed
         self._classifiers: dict[int, _Classifier] = {}
+        self._size_ml: dict[int, float] = {}
         self._image: Volume | None = None
         self._scene: _Scene | None = None
 
@@ -160,44 +167,59 @@ class VoxelwiseModel(SegmentationModel):
     def customise(self, support: Support) -> dict[str, Any]:
         """Learn every label from the atlas, its round-trip prior and random displacements of its labels."""
         rng = np.random.default_rng(self.seed)
-        spacing = support.image.spacing
-        unit = float(np.prod(spacing) ** (1.0 / 3.0))
-        errors = {v: border_error(support.priors.data == v, support.truth.data == v, spacing) for v in support.values}
-        typical = float(np.median([e for e in errors.values() if e > 0] or [2.0 * unit]))
+        grid, truth = support.image.grid, support.truth.data
+        unit = float(np.prod(grid.spacing) ** (1.0 / 3.0))
+        self._size_ml = {v: np.count_nonzero(truth == v) * grid.voxel_volume_ml for v in support.values}
+        amplitude = max(self._typical(_border_errors(support), unit), 0.5 * unit)
+        priors = [support.priors, *(displaced_labels(support.truth, a * amplitude, rng) for a in AMPLITUDES)]
+        errors = {v: self._hint_error(support, v) for v in support.values}
+        typical = self._typical(errors, unit)
         reaches = {
             v: float(np.clip(BAND * max(e, typical), REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit))
             for v, e in errors.items()
         }
-        amplitude = max(typical, 0.5 * unit)
-        priors = [support.priors, *(displaced_labels(support.truth, a * amplitude, rng) for a in AMPLITUDES)]
-        scene = _Scene.around(support.image, support.truth.data > 0, max(reaches.values()))
+        widest, scene = max(reaches.values()), None
         for value, reach in reaches.items():
-            self._classifiers[value] = self._learn(scene, priors, support.truth.data == value, value, reach, rng)
+            prompts = [prompt_from_labels(prior, value, support.kind) for prior in priors]
+            if scene is None or support.kind != "mask":
+                seen = truth > 0 if support.kind == "mask" else truth == value
+                scene = _Scene.around(support.image, seen, widest)
+            self._classifiers[value] = self._learn(scene, prompts, truth == value, reach, rng)
         return {
             "prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()},
             "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
         }
 
+    @staticmethod
+    def _typical(errors: dict[int, float], unit: float) -> float:
+        return float(np.median([e for e in errors.values() if e > 0] or [2.0 * unit]))
+
+    def _hint_error(self, support: Support, value: int) -> float:
+        """Border error of what the model is given for one label."""
+        prompt = support.prompt(value)
+        if prompt is None:
+            return 0.0
+        mask, _ = self._masks(prompt, support.image.grid)
+        return border_error(mask, support.truth.data == value, support.image.spacing)
+
+    def _masks(self, prompt: Prompt, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+        """(the label's assumed mask, the other labels' masks); only a mask prompt tells of other labels."""
+        mask = mask_of_prompt(prompt, grid, self._size_ml[prompt.value])
+        return mask, prompt.rivals >= THRESHOLD if prompt.kind == "mask" else np.zeros_like(mask)
+
     def _learn(
-        self,
-        scene: _Scene,
-        priors: list[Volume],
-        truth: np.ndarray,
-        value: int,
-        reach: float,
-        rng: np.random.Generator,
+        self, scene: _Scene, prompts: list[Prompt | None], truth: np.ndarray, reach: float, rng: np.random.Generator
     ) -> _Classifier:
         rows, truths, folds = [], [], []
-        for prior in priors:
-            mask = prior.data == value
-            view = scene.view(mask, (prior.data > 0) & ~mask, reach)
+        for prompt in prompts:
+            view = None if prompt is None else scene.view(*self._masks(prompt, scene.grid), reach)
             if view is None or not len(view.rows):
                 continue
             index = view.index()
             chosen = np.sort(rng.choice(len(index), size=min(SAMPLES, len(index)), replace=False))
             rows.append(view.rows[chosen])
             truths.append(truth[tuple(index[chosen].T)])
-            folds.append(_block_fold(index[chosen], scene.spacing, 2.0 * reach))
+            folds.append(_block_fold(index[chosen], scene.grid.spacing, 2.0 * reach))
         if not rows:
             return _Classifier(reach, None, ())
         x, y, fold = np.concatenate(rows), np.concatenate(truths), np.concatenate(folds)
@@ -220,7 +242,7 @@ class VoxelwiseModel(SegmentationModel):
         """Foreground probability of the prompt's label, float32, on the image's grid."""
         classifier, view = self._prepared(prompt)
         if view is None or classifier.whole is None:
-            return prompt.mask.astype(np.float32)
+            return self._masks(prompt, self._image.grid)[0].astype(np.float32)
         return self._scene.probabilities(view, _predict(classifier.whole, view.rows))
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
@@ -231,7 +253,7 @@ class VoxelwiseModel(SegmentationModel):
             return np.zeros(support.image.grid.shape, dtype=np.float32)
         classifier, view = self._prepared(prompt)
         if view is None or not classifier.folds:
-            return prompt.mask.astype(np.float32)
+            return self._masks(prompt, self._image.grid)[0].astype(np.float32)
         fold = _block_fold(view.index(), support.image.spacing, 2.0 * classifier.reach)
         values = np.zeros(len(fold), dtype=np.float32)
         for k, trees in enumerate(classifier.folds):
@@ -245,8 +267,9 @@ class VoxelwiseModel(SegmentationModel):
         if prompt.value not in self._classifiers:
             raise ModelError(f"the built-in model was not taught label {prompt.value}: call customise first")
         classifier = self._classifiers[prompt.value]
-        mask, rivals = prompt.mask >= 0.5, prompt.rivals >= 0.5
-        if self._scene is None:
+        mask, rivals = self._masks(prompt, self._image.grid)
+        # A mask prompt shows all labels, so that one look serves them all; other prompts show their own label only.
+        if self._scene is None or prompt.kind != "mask":
             self._scene = _Scene.around(self._image, mask | rivals, self._widest)
         return classifier, self._scene.view(mask, rivals, classifier.reach)
 

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_type_hints
 from atlassegfm.errors import InputError
 
 #: Similarity of the test-time network to its default weight of the gradient penalty (displacements in voxels).
-#: 0.01 beside MSE is what the paper's authors published, 1 beside NCC is VoxelMorph's; MI is ours.
-NETWORK_SIMILARITIES = {"mse": 0.01, "ncc": 1.0, "mi": 0.2}
+#: 0.01 beside MSE is in the paper's published code, 1 beside NCC in VoxelMorph's; MI has the range of NCC.
+NETWORK_SIMILARITIES = {"mse": 0.01, "ncc": 1.0, "mi": 1.0}
 #: Fewest voxels along the edge of the working copy, as if it were a cube.
 MIN_NETWORK_VOXELS = 8
 _WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from atlassegfm.volume import Grid
 
-#: Fixed-point inversion of a displacement field stops when no vector changes by more than this, in mm.
+#: Fixed-point inversion of a displacement field leaves a vector alone once it changes by less than this, in mm.
 INVERSION_TOLERANCE_MM = 0.01
 INVERSION_ITERATIONS = 60
 
@@ -63,15 +63,18 @@ class Displacement:
 
         Chen et al., "A simple fixed-point approach to invert a deformation field", Med Phys 35 (2008), Eq. 5.
         """
-        world = self.grid.to_world(np.stack(np.meshgrid(*map(np.arange, self.grid.shape), indexing="ij"), axis=-1))
-        vectors = np.zeros_like(self.vectors)
+        world = self.grid.to_world(np.moveaxis(np.indices(self.grid.shape), 0, -1)).reshape(-1, 3)
+        vectors = np.zeros((len(world), 3), dtype=np.float32)
+        # Each point converges on its own: those that have are left alone, and a fold costs only its own voxels.
+        pending = np.arange(len(world))
         for _ in range(INVERSION_ITERATIONS):
-            update = -self.at(world + vectors).astype(np.float32)
-            change = float(np.abs(update - vectors).max())
-            vectors = update
-            if change < INVERSION_TOLERANCE_MM:
+            update = -self.at(world[pending] + vectors[pending]).astype(np.float32)
+            change = np.abs(update - vectors[pending]).max(axis=-1)
+            vectors[pending] = update
+            pending = pending[change >= INVERSION_TOLERANCE_MM]
+            if pending.size == 0:
                 break
-        return Displacement(self.grid, vectors)
+        return Displacement(self.grid, vectors.reshape(self.vectors.shape))
 
 
 @dataclass(frozen=True, eq=False)
