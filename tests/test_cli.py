@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -13,8 +14,10 @@ from typer.testing import CliRunner
 
 from atlassegfm import cli_segment
 from atlassegfm.cli import app
+from atlassegfm.cli_register import SUFFIXES
 from atlassegfm.errors import RegistrationError
 from atlassegfm.io import read_labels, write_image, write_labels
+from atlassegfm.registration.transform import Transform
 from atlassegfm.volume import Volume
 from fakes import fake_segment
 
@@ -267,21 +270,74 @@ def test_models_list_and_info():
     assert_one_line_error(run("models", "info", "nothing"), "builtin")
 
 
+def register(files, *more: object, out: object = None):
+    scans = ("--fixed", files / "one.nii.gz", "--moving", files / "two.nii.gz")
+    return run("register", *scans, "-o", out or files.parent / "reg", *more)
+
+
 def test_register_writes_what_it_says(files, fake_pipeline, labels):
     out = files.parent / "reg"
-    result = run(
-        "register", "--fixed", files / "one.nii.gz", "--moving", files / "two.nii.gz", "--moving-labels",
-        files / "atlas_labels.nii.gz", "--method", "identity", "-o", out, "--json",
+    result = register(
+        files, "--moving-labels", files / "atlas_labels.nii.gz", "--method", "identity", "--jacobian", "--device",
+        "cpu", "--inverse-consistency", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     names = {p.name for p in out.iterdir()}
-    assert {"two_warped.nii.gz", "two_warped_labels.nii.gz", "two_register.json"} <= names
+    assert {f"two_{end}" for end in SUFFIXES} < names
+    assert {"two.h5", "two_inverse.h5"} < names
     assert set(report["outputs"]) | {"two_register.json"} == names
+    assert report == json.loads((out / "two_register.json").read_text())
     np.testing.assert_array_equal(read_labels(out / "two_warped_labels.nii.gz").data, labels.data)
+    assert report["measures"]["similarity_after"] == pytest.approx(1.0)
+    assert report["measures"]["inverse_from"] == "reverse registration"
+    assert report["parameters"] == {"method": "identity", "options": {}, "seed": 0, "device": "cpu"}
+    assert {"read", "measure", "write"} <= set(report["timings"])
+    assert all(set(stage) == {"seconds", "peak_mb"} for stage in report["timings"].values())
+
+
+def test_register_tells_what_came_of_it(files, fake_pipeline):
+    result = register(files, "--method", "identity")
+    assert result.exit_code == 0, result.stderr
+    first, second = result.stdout.splitlines()
+    for word in ("similarity 1.000 before", "1.000 after", "folding 0.000 %", "SD log J", "numerical inverse"):
+        assert word in first
+    assert second.startswith("written: ")
+    assert "two_jacobian.nii.gz" not in second
+
+
+def test_register_options_reach_the_method(files, fake_pipeline, monkeypatch):
+    from atlassegfm.registration.registry import METHODS
+    from atlassegfm.registration.result import RegistrationResult
+
+    seen = []
+    module = ModuleType("spy")
+    module.look = lambda fixed, moving, settings: seen.append(settings) or RegistrationResult(Transform())
+    monkeypatch.setitem(sys.modules, "spy", module)
+    monkeypatch.setitem(METHODS, "voxelmorph", replace(METHODS["voxelmorph"], target="spy:look"))
+    more = ("--option", "iterations=30", "--option", "similarity=ncc", "--option", "iterations=20", "--seed", 3)
+    result = register(files, "--method", "voxelmorph", *more, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    assert seen[0].options == {"iterations": 20, "similarity": "ncc"}
+    assert (seen[0].seed, seen[0].device) == (3, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--method", "magic"), ["--method", "voxelmorph"]),
+        (("--method", "voxelmorph", "--option", "iterations"), ["--option", "KEY=VALUE", "'iterations'"]),
+        (("--method", "voxelmorph", "--option", "steps=3"), ["no option 'steps'", "iterations"]),
+        (("--method", "voxelmorph", "--option", "iterations=few"), ["whole number", "'few'"]),
+        (("--method", "rigid", "--option", "iterations=3"), ["rigid", "takes none"]),
+        (("--device", "tpu"), ["--device", "auto, cpu, cuda", "'tpu'"]),
+    ],
+)
+def test_register_wrong_values_name_the_right_ones(files, fake_pipeline, arguments, words):
+    assert_one_line_error(register(files, *arguments), *words)
+    assert not (files.parent / "reg").exists()
 
 
 def test_register_refuses_to_overwrite(files):
     os.link(files / "one.nii.gz", files / "two_warped.nii.gz")
-    result = run("register", "--fixed", files / "one.nii.gz", "--moving", files / "two.nii.gz", "-o", files)
-    assert_one_line_error(result, "one.nii.gz", "overwritten")
+    assert_one_line_error(register(files, out=files), "one.nii.gz", "overwritten")

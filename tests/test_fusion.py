@@ -117,15 +117,24 @@ def test_shifted_support_of_both_never_does_worse_than_the_worse(kind, pair):
     assert fused >= min(atlas, model) - 0.01
 
 
-def test_paper_preset_barely_moves_the_gain(pair):
+def test_paper_kind_barely_moves_the_gain(pair):
     support, _ = pair
     maps = support.shifted(), support.right()
-    paper, ours = (support.learn("kalman", *maps, preset=p) for p in ("paper", "default"))
+    paper, ours = (support.learn(kind, *maps) for kind in ("kalman-paper", "kalman"))
     start = KalmanFusion.constant(0.5).gain(*maps)
     assert np.abs(paper.gain(*maps) - start).max() < 0.002
     assert np.abs(ours.gain(*maps) - start).max() > 0.2
     assert paper.facts["loss_before"] - paper.facts["loss_after"] < 1e-3
     assert ours.facts["loss_before"] - ours.facts["loss_after"] > 1e-2
+    assert (paper.tau_mm, paper.habit, paper.facts["kind"]) == (None, None, "kalman-paper")
+
+
+def test_learnable_parameters_are_told(pair):
+    support, _ = pair
+    maps = support.shifted(), support.right()
+    told = {kind: support.learn(kind, *maps).facts["learnable_parameters"] for kind in FUSIONS}
+    taps = 2 * (7 * 27 * 8 + 8)  # two dilations of 3x3x3 from 7 channels to 8
+    assert told == {"kalman": 7, "kalman-paper": 7, "gate": taps + (16 * 16 + 16) + (16 + 1), "none": 0}
 
 
 def test_gain_follows_equations_4_and_5(pair):
@@ -164,7 +173,7 @@ def test_gradient_is_the_slope_of_the_loss(pair):
 
 def test_worse_than_one_map_alone_takes_the_best_constant(pair, monkeypatch):
     support, _ = pair
-    monkeypatch.setitem(fusion.kalman.SETTINGS, "default", {"rate": -0.5, "steps": 20})  # learns the wrong way
+    monkeypatch.setitem(fusion.kalman.SETTINGS, "kalman", {"rate": -0.5, "steps": 20})  # learns the wrong way
     learnt = support.learn("kalman", support.shifted(), support.right())
     assert learnt.facts["chosen"] == "constant"
     assert learnt.facts["support_dice"]["fused"] >= learnt.facts["support_dice"]["model"]
@@ -274,8 +283,6 @@ def test_bad_input_is_named(pair):
     maps = support.shifted(), support.right()
     with pytest.raises(InputError, match=r"fusion 'mean'.*kalman"):
         support.learn("mean", *maps)
-    with pytest.raises(InputError, match=r"preset 'fast'"):
-        support.learn("kalman", *maps, preset="fast")
     with pytest.raises(InputError, match=r"M_fm of the 3D shape"):
         support.learn("kalman", maps[0], maps[1][1:])
     with pytest.raises(InputError, match=r"M_atlas.*NaN"):

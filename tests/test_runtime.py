@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from atlassegfm import runtime
+from atlassegfm.errors import InputError
 
 CHILD = """
 import json, os, sys
@@ -73,3 +76,18 @@ def test_given_number_of_threads(monkeypatch):
     setup = runtime.prepare_compute(threads=1)
     assert setup.threads == 1
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_device_names_are_resolved():
+    import torch
+
+    assert runtime.resolve_device("cpu") == "cpu"
+    assert runtime.resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(InputError, match="auto, cpu, cuda, got 'tpu'"):
+        runtime.resolve_device("tpu")
+
+
+def test_a_missing_gpu_is_told(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="no CUDA GPU here"):
+        runtime.resolve_device("cuda")

@@ -159,6 +159,23 @@ def whole_numbers(text: str | None, option: str) -> list[int] | None:
     return [int(word) for word in words]
 
 
+def key_values(texts: Iterable[str] | None, option: str) -> dict[str, str]:
+    """Settings such as ``iterations=200``; of a key that is given twice the last counts.
+
+    Raises
+    ------
+    InputError
+        If a text is anything else.
+    """
+    out = {}
+    for text in texts or ():
+        key, _, value = (part.strip() for part in text.partition("="))
+        if not key or not value:
+            raise InputError(f"{option}: expected KEY=VALUE, got {text!r}")
+        out[key] = value
+    return out
+
+
 def label_names_source(text: str | None) -> str | None:
     """`--label-names` as given, checked when it is a file and not ``1=liver,2=spleen``.
 

@@ -1,17 +1,17 @@
-"""``atlassegfm register``: align one scan with another, write the warped scan, labels and transform."""
+"""``atlassegfm register``: align one scan with another; write the warped scan, labels, transforms and measures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from atlassegfm.registration.registry import METHODS
 
-if TYPE_CHECKING:
-    from atlassegfm.registration.result import RegistrationResult
-    from atlassegfm.volume import Volume
+#: Endings of the files whose names are known before anything is computed.
+SUFFIXES = ("warped.nii.gz", "warped_labels.nii.gz", "jacobian.nii.gz", "register.json")
 
 
 def register_command(
@@ -22,88 +22,105 @@ def register_command(
         Path | None, typer.Option("--moving-labels", metavar="SEG", help="A label map that goes along.")
     ] = None,
     method: Annotated[str, typer.Option(help=f"Registration method: {', '.join(METHODS)}.")] = "default",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Option of the method, such as iterations=200; may be given again."),
+    ] = None,
+    inverse_consistency: Annotated[
+        bool, typer.Option("--inverse-consistency", help="Register the other way round too and measure the difference.")
+    ] = False,
+    jacobian: Annotated[bool, typer.Option("--jacobian", help="Write a map of the volume change.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON on stdout, nothing else there.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is being done to stderr.")] = False,
 ) -> None:
     """Register two scans without segmenting anything.
 
-    Writes MOVING_warped.nii.gz, MOVING_warped_labels.nii.gz (with --moving-labels), MOVING_register.json and the
-    transform (MOVING.h5 for Slicer, one file per stage for ANTs), which maps points of the fixed scan to points of the
-    moving one, as ITK programs expect.
+    Writes MOVING_warped.nii.gz, MOVING_warped_labels.nii.gz (with --moving-labels), MOVING_register.json, the transform
+    (MOVING.h5 for Slicer, one file per stage for ANTs), which maps points of the fixed scan to points of the moving
+    one, as ITK programs expect, and its inverse (MOVING_inverse.h5 and so on).
     """
-    from atlassegfm.cli_checks import check_choice, check_no_overwrite, check_readable, output_folder
+    from atlassegfm.cli_checks import check_choice, check_no_overwrite, check_readable, key_values, output_folder
     from atlassegfm.cli_display import StepProgress, say_warning, set_up_logging
-    from atlassegfm.io import read_image, read_labels, stem
-    from atlassegfm.runtime import prepare_compute
+    from atlassegfm.io import stem
+    from atlassegfm.registration.options import read_options
+    from atlassegfm.report.json_report import to_json
+    from atlassegfm.runtime import prepare_compute, resolve_device
 
     set_up_logging(verbose)
     check_choice(method, METHODS, "--method")
-    inputs = {"fixed": fixed, "moving": moving}
-    if moving_labels is not None:
-        inputs["moving_labels"] = moving_labels
+    options = read_options(method, METHODS[method].options, key_values(option, "--option"))
+    inputs = {"fixed": fixed, "moving": moving} | ({} if moving_labels is None else {"moving_labels": moving_labels})
     for path in inputs.values():
         check_readable(path)
     name = stem(moving)
-    suffixes = ("warped.nii.gz", "warped_labels.nii.gz", "register.json")
-    check_no_overwrite(inputs.values(), [out / f"{name}_{suffix}" for suffix in suffixes])
+    check_no_overwrite(inputs.values(), [out / f"{name}_{suffix}" for suffix in SUFFIXES])
     with output_folder(out):
         prepare_compute()
+        parameters = {"method": method, "options": options, "seed": seed, "device": resolve_device(device)}
         with StepProgress(show=not as_json) as progress:
-            progress("read", 0.0)
-            still, image = read_image(fixed), read_image(moving)
-            labels = None if moving_labels is None else read_labels(moving_labels)
-            from atlassegfm.registration.registry import register
-            from atlassegfm.registration.result import Settings
-
-            result = register(still, image, method, Settings(seed=seed, progress=progress))
-            progress("write", 0.0)
-            written, text = _write(out, name, inputs, still, image, labels, result, {"method": method, "seed": seed})
+            run = _Run(inputs, parameters, progress)
+            run.align(reverse=inverse_consistency)
+            written, report = run.write(out, name, jacobian=jacobian)
         progress.report(name)
-    for warning in result.warnings:
+    for warning in report["warnings"]:
         say_warning(warning)
-    typer.echo(text.rstrip("\n") if as_json else "written: " + ", ".join(map(str, written)))
+    if as_json:
+        typer.echo(to_json(report).rstrip("\n"))
+    else:
+        typer.echo(f"{_summary(report['measures'])}\nwritten: {', '.join(map(str, written))}")
 
 
-def _write(
-    out: Path,
-    name: str,
-    inputs: dict[str, Path],
-    fixed: Volume,
-    moving: Volume,
-    labels: Volume | None,
-    result: RegistrationResult,
-    parameters: dict[str, str | int],
-) -> tuple[list[Path], str]:
-    """Write everything into a scratch folder, then publish it together; returns the targets and the report's text."""
-    from atlassegfm.cli_checks import check_no_overwrite
-    from atlassegfm.io import file_sha256, write_image, write_labels
-    from atlassegfm.registration.files import write_transform
-    from atlassegfm.report.json_report import to_json, versions
-    from atlassegfm.report.outputs import publish, scratch_folder
-    from atlassegfm.resampling import resample_image, resample_labels
+class _Run:
+    """One call of the command: its files, what is done with them, and what that takes."""
 
-    with scratch_folder(out) as scratch:
-        drafts = [scratch / f"{name}_warped.nii.gz"]
-        write_image(drafts[0], resample_image(moving, fixed.grid, result.transform), like=fixed)
-        if labels is not None:
-            drafts.append(scratch / f"{name}_warped_labels.nii.gz")
-            warped = resample_labels(labels, fixed.grid, result.transform)
-            write_labels(drafts[-1], warped, fixed, labels.meta.get("label_names"))
-        drafts += write_transform(result.transform, scratch, name, domain=fixed.grid)
-        report = {
-            "program": "atlassegfm",
-            "inputs": {role: {"file": path.name, "sha256": file_sha256(path)} for role, path in inputs.items()},
-            "outputs": {path.name: file_sha256(path) for path in drafts},
-            "parameters": parameters,
-            "metrics": result.metrics,
-            "warnings": result.warnings,
-            "timings": result.seconds,
-            "versions": versions(),
-        }
-        drafts.append(scratch / f"{name}_register.json")
-        drafts[-1].write_text(to_json(report), encoding="utf-8", newline="\n")
-        # The transform's file names were not known when the rest was checked.
-        check_no_overwrite(inputs.values(), [out / draft.name for draft in drafts])
-        publish({draft: out / draft.name for draft in drafts})
-    return [out / draft.name for draft in drafts], to_json(report)
+    def __init__(
+        self, inputs: dict[str, Path], parameters: dict[str, Any], progress: Callable[[str, float], None]
+    ) -> None:
+        from atlassegfm.report.stages import StageMeter
+
+        self.inputs, self.parameters, self.meter = inputs, parameters, StageMeter(progress)
+
+    def align(self, *, reverse: bool) -> None:
+        """Read the scans and register them."""
+        from atlassegfm.io import read_image, read_labels
+        from atlassegfm.registration.result import Settings
+        from atlassegfm.report.registration import align
+
+        self.meter("read", 0.0)
+        fixed, moving = read_image(self.inputs["fixed"]), read_image(self.inputs["moving"])
+        labels = read_labels(self.inputs["moving_labels"]) if "moving_labels" in self.inputs else None
+        given = {key: self.parameters[key] for key in ("seed", "device", "options")}
+        settings = Settings(**given, progress=self.meter)
+        self.aligned = align(fixed, moving, labels, self.parameters["method"], settings, reverse=reverse)
+
+    def write(self, out: Path, name: str, *, jacobian: bool) -> tuple[list[Path], dict[str, Any]]:
+        """Write everything into a scratch folder, then publish it together; returns the files and the report."""
+        from atlassegfm.cli_checks import check_no_overwrite
+        from atlassegfm.report.json_report import to_json
+        from atlassegfm.report.outputs import publish, scratch_folder
+        from atlassegfm.report.registration import build_report, write_files
+
+        self.meter("write", 0.0)
+        with scratch_folder(out) as scratch:
+            drafts = write_files(scratch, name, self.aligned, jacobian=jacobian)
+            self.meter.close()
+            more = {"parameters": self.parameters, "timings": self.meter.stages}
+            report = build_report(self.aligned, self.inputs, drafts, more)
+            drafts.append(scratch / f"{name}_register.json")
+            drafts[-1].write_text(to_json(report), encoding="utf-8", newline="\n")
+            # The transforms' file names were not known when the rest was checked.
+            check_no_overwrite(self.inputs.values(), [out / draft.name for draft in drafts])
+            publish({draft: out / draft.name for draft in drafts})
+        return [out / draft.name for draft in drafts], report
+
+
+def _summary(measures: dict[str, Any]) -> str:
+    """What a registration is worth, in one line."""
+    return (
+        f"similarity {measures['similarity_before']:.3f} before, {measures['similarity_affine']:.3f} affine, "
+        f"{measures['similarity_after']:.3f} after; folding {measures['folding_percent']:.3f} %; "
+        f"SD log J {measures['sd_log_jacobian']:.3f}; "
+        f"inverse consistency {measures['inverse_error_mean_mm']:.3f} mm ({measures['inverse_from']})"
+    )

@@ -10,6 +10,7 @@ import typer
 
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
+from atlassegfm.presets import PRESETS, preset_options
 from atlassegfm.registration.registry import METHODS
 
 if TYPE_CHECKING:
@@ -24,10 +25,19 @@ BAD_INPUT, SOME_FAILED = 2, 3
 
 
 def segment_command(
+    ctx: typer.Context,
     queries: Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Scans to segment.")],
     atlas: Annotated[Path, typer.Option("--atlas", metavar="IMG", help="The labelled scan.")],
     labels: Annotated[Path, typer.Option("--labels", metavar="SEG", help="Its label map.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if missing.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Model, prompt, registration and fusion under one name; those given beside it come first: "
+            f"{', '.join(PRESETS)}.",
+        ),
+    ] = "default",
     model: Annotated[
         str, typer.Option(help=f"Segmentation model: {', '.join(MODELS)}. none: registration alone.")
     ] = "builtin",
@@ -58,28 +68,37 @@ def segment_command(
     from atlassegfm.runtime import prepare_compute
 
     set_up_logging(verbose)
-    cli_checks.check_choice(model, MODELS, "--model")
-    cli_checks.check_choice(prompt, PROMPTS, "--prompt")
-    cli_checks.check_choice(prompt, ("auto", *MODELS[model].prompts), f"--prompt of model {model}")
-    cli_checks.check_choice(registration, METHODS, "--registration")
-    cli_checks.check_choice(fusion, FUSIONS, "--fusion")
+    method = {"model": model, "prompt": prompt, "registration": registration, "fusion": fusion}
+    method = _with_preset(preset, {key: value for key, value in method.items() if _given(ctx, key)})
     values = cli_checks.whole_numbers(only, "--only")
     names = cli_checks.label_names_source(label_names)
     jobs = cli_checks.plan_jobs(queries, out, [atlas, labels])
-    options = {
-        "model": model,
-        "prompt": prompt,
-        "registration": registration,
-        "fusion": fusion,
-        "device": device,
-        "seed": seed,
-    }
+    options = {**method, "device": device, "seed": seed}
     with cli_checks.output_folder(out):
         prepare_compute()
         run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, quiet=as_json)
         run.load_atlas(names, values)
         results = [run.segment(job) for job in jobs]
     _finish(results, as_json)
+
+
+def _given(ctx: typer.Context, name: str) -> bool:
+    """Whether the user gave the option, rather than leaving it at its default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _with_preset(preset: str, given: dict[str, str]) -> dict[str, str]:
+    """Model, prompt, registration and fusion: those of the preset, replaced by those given, all checked."""
+    from atlassegfm.cli_checks import check_choice
+
+    choices = {"model": MODELS, "prompt": PROMPTS, "registration": METHODS, "fusion": FUSIONS}
+    for key, value in given.items():
+        check_choice(value, choices[key], f"--{key}")
+    options = preset_options(preset, given)
+    model = options["model"]
+    check_choice(options["prompt"], ("auto", *MODELS[model].prompts), f"--prompt of model {model}")
+    return options
 
 
 class _Run:

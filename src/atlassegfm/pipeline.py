@@ -18,10 +18,11 @@ from atlassegfm.judging import LabelJudge
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
 from atlassegfm.models.registry import create_model, model_info
 from atlassegfm.quality import DO_NOT_USE, Quality
-from atlassegfm.registration.registry import METHODS, register
+from atlassegfm.registration.cache import RegistrationCache
+from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import resample_image, resample_labels
-from atlassegfm.runtime import prepare_compute
+from atlassegfm.runtime import prepare_compute, resolve_device
 from atlassegfm.volume import Volume, bounding_box
 
 #: Told (name of the step, finished fraction in [0, 1]).
@@ -65,8 +66,10 @@ class Segmentation:
 class _Run:
     """One query against one atlas: the steps in order, each timed."""
 
-    def __init__(self, atlas: Atlas, query: Volume, options: dict[str, Any], progress: Progress) -> None:
-        self.atlas, self.query, self.options, self.progress = atlas, query, options, progress
+    def __init__(
+        self, atlas: Atlas, query: Volume, options: dict[str, Any], progress: Progress, cache: RegistrationCache
+    ) -> None:
+        self.atlas, self.query, self.options, self.progress, self.cache = atlas, query, options, progress, cache
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
@@ -83,7 +86,9 @@ class _Run:
             device=self.options["device"],
             progress=lambda name, fraction: self.progress(f"{step}: {name}", fraction),
         )
-        result = register(fixed, moving, self.options["registration"], settings)
+        result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
+        if saved is not None:
+            self.facts.setdefault("seconds_saved", {})[step] = saved
         self.facts[step] = result.metrics
         self.warnings += result.warnings
         self.lap(step)
@@ -101,6 +106,7 @@ def segment(
     device: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
+    cache: RegistrationCache | None = None,
 ) -> Segmentation:
     """Carry the atlas's labels to a query and let image and model correct them.
 
@@ -121,14 +127,17 @@ def segment(
         What the model is given; "auto" is the model's preferred kind.
     registration : str
         A name out of `atlassegfm.registration.registry.METHODS`.
-    fusion : {"kalman", "gate", "none"}
-        How prior and model are combined; "none" is the model alone.
+    fusion : str
+        How prior and model are combined, a name out of `atlassegfm.fusion.FUSIONS`; "none" is the model alone.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     seed : int
         Seed of everything random.
     progress : callable, optional
         Told (step, finished fraction).
+    cache : RegistrationCache, optional
+        Registrations that were done before, for several runs on one pair; the report's "seconds_saved" tells what each
+        found again had taken.
 
     Returns
     -------
@@ -146,7 +155,7 @@ def segment(
     options = _checked_options(
         model=model, prompt=prompt, registration=registration, fusion=fusion, device=device, seed=seed
     )
-    run = _Run(atlas, query, options, progress or (lambda step, fraction: None))
+    run = _Run(atlas, query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
     forward = run.registered(query, atlas.image, "registration")
     prior = resample_labels(atlas.labels, query.grid, forward.transform)
     moved = resample_image(atlas.image, query.grid, forward.transform)
@@ -181,20 +190,8 @@ def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
         options["prompt"] = info.prompts[0]
     elif options["prompt"] not in info.prompts:
         raise InputError(f"model {info.name} takes {', '.join(info.prompts)} as prompt, not {options['prompt']}")
-    options["device"] = _resolve_device(options["device"])
+    options["device"] = resolve_device(options["device"])
     return options
-
-
-def _resolve_device(device: str) -> str:
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"unknown device {device!r}: choose auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda was asked for, but torch finds no CUDA GPU here: use --device cpu or auto")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 def _union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:

@@ -12,6 +12,8 @@ import platform
 import sys
 from dataclasses import dataclass, field
 
+from atlassegfm.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD = -1
@@ -90,3 +92,23 @@ def _keep_freed_memory() -> bool:
     accepted = [mallopt(_M_MMAP_MAX, 0), mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)]
     _state["allocator"] = all(accepted)
     return _state["allocator"]
+
+
+def resolve_device(wanted: str) -> str:
+    """Turn "auto" into "cuda" where there is a usable GPU, else "cpu"; imports torch.
+
+    Raises
+    ------
+    InputError
+        For another name, or for "cuda" where there is none.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device: expected one of auto, cpu, cuda, got {wanted!r}")
+    if wanted == "cpu":
+        return wanted
+    import torch
+
+    found = torch.cuda.is_available()
+    if wanted == "cuda" and not found:
+        raise InputError("--device: expected cpu or auto, got cuda, but torch finds no CUDA GPU here")
+    return "cuda" if found else "cpu"

@@ -13,7 +13,8 @@ from atlassegfm.registration.deformable import (
     try_candidates,
 )
 from atlassegfm.registration.grids import working_copy
-from atlassegfm.registration.transform import Affine, Transform, jacobian_determinant
+from atlassegfm.registration.measures import jacobian_determinant
+from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import resample_labels
 
 from .phantoms import PARTS, body_points, grid_of, label_map, rigid, scan, undo, waves, world

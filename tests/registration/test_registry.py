@@ -29,7 +29,15 @@ def test_every_method_has_a_function(info: MethodInfo):
 
 
 def test_the_names_that_the_command_line_promises():
-    assert {"default", "affine", "rigid", "identity", "greedy", "ants-syn"} <= set(METHODS)
+    table7 = {"ants-syn", "ants-syn-rigid-affine", "ants-syn-only", "voxelmorph", "greedy"}
+    assert {"default", "affine", "rigid", "identity"} | table7 <= set(METHODS)
+
+
+def test_the_ladders_find_their_methods():
+    from atlassegfm.evaluation.ladders import WITHOUT_AFFINE
+
+    for full, steps in WITHOUT_AFFINE.items():
+        assert {full, *steps} <= set(METHODS)
 
 
 def test_unknown_method_lists_the_known_ones():
@@ -42,6 +50,34 @@ def test_the_registry_does_not_import_torch():
     code = "import sys, atlassegfm.registration.registry; print('torch' in sys.modules, 'SimpleITK' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["False", "False"]
+
+
+def test_options_are_checked_for_every_method():
+    image = scan(grid_of((8, 8, 8)))
+    with pytest.raises(InputError, match="rigid: no option 'iterations'; it takes none"):
+        register(image, image, "rigid", Settings(options={"iterations": 3}))
+
+
+def test_the_deformable_step_from_the_headers_and_from_a_rigid_alignment():
+    truth, grid = rigid("z", 8, (14, -10, 6)), grid_of((6, 6, 6))
+    fixed, moving = scan(grid), moving_of(grid, truth)
+    points = body_points()
+    errors = {}
+    for name in ("deformable-only", "rigid-deformable"):
+        transform = register(fixed, moving, name, Settings()).transform
+        errors[name] = np.linalg.norm(transform(points) - apply(truth, points), axis=1).mean()
+        scale = np.linalg.svd(transform.matrix[:3, :3], compute_uv=False)
+        np.testing.assert_allclose(scale, 1.0, atol=1e-9)
+        assert (name == "deformable-only") == np.array_equal(transform.matrix, np.eye(4))
+    unmoved = np.linalg.norm(points - apply(truth, points), axis=1).mean()
+    assert errors["rigid-deformable"] < 3.0
+    assert errors["deformable-only"] < 0.5 * unmoved
+
+
+def test_the_deformable_step_needs_an_overlap():
+    image = scan(grid_of((8, 8, 8)))
+    with pytest.raises(RegistrationError, match="alike nowhere"):
+        register(image, scan(grid_of((8, 8, 8), centre=(900, 0, 0))), "deformable-only", Settings())
 
 
 def test_identity_trusts_the_headers():

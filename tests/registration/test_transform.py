@@ -1,11 +1,10 @@
-"""Affine and displacement stages: exact on grids, inverses, composition, Jacobians of analytic fields."""
+"""Affine and displacement stages: exact on grids, inverses, composition."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from atlassegfm.registration.transform import Affine, Displacement, Transform, jacobian_determinant
+from atlassegfm.registration.transform import Affine, Displacement, Transform
 from atlassegfm.volume import Grid
 
 from .phantoms import apply, grid_of, rigid, undo, waves, world
@@ -92,38 +91,20 @@ def test_points_keep_their_shape_and_precision():
     assert transform(np.zeros((2, 3), np.float32)).dtype == np.float64
 
 
-@pytest.mark.xfail(reason="Displacement.at: scipy's map_coordinates takes no single point", strict=False)
 def test_a_single_point_is_mapped():
-    assert Transform((field_of(OBLIQUE, waves(2.0)),))(np.zeros(3)).shape == (3,)
+    field = field_of(OBLIQUE, waves(2.0))
+    point = OBLIQUE.centre + np.array([3.0, -2.0, 5.0])
+    assert Transform((field,))(point).shape == (3,)
+    np.testing.assert_array_equal(field.at(point), field.at(point[None])[0])
+    np.testing.assert_array_equal(Transform((field, Affine(rigid("x", 9))))([0.0, 0.0, 0.0]).shape, (3,))
 
 
-def test_jacobian_of_a_linear_field_is_the_determinant():
-    slope = np.array([[0.2, -0.1, 0.05], [0.1, -0.3, 0.2], [0.0, 0.15, 0.1]])
-    field = field_of(OBLIQUE, lambda p: (p - OBLIQUE.centre) @ slope.T)
-    np.testing.assert_allclose(jacobian_determinant(field), np.linalg.det(np.eye(3) + slope), atol=1e-4)
-
-
-def test_jacobian_of_a_curved_field_follows_the_formula():
-    centre = OBLIQUE.centre
-
-    def bend(p):
-        x, y, z = np.moveaxis(p - centre, -1, 0)
-        return np.stack([0.004 * x**2, -0.003 * y**2 + 0.002 * x * z, 0.1 * z], axis=-1)
-
-    x, y, _ = np.moveaxis(world(OBLIQUE) - centre, -1, 0)
-    wanted = (1 + 0.008 * x) * (1 - 0.006 * y) * 1.1
-    # Central differences of a quadratic are exact; the one-sided ones at the border are not.
-    box = inner(OBLIQUE, 1)
-    np.testing.assert_allclose(jacobian_determinant(field_of(OBLIQUE, bend))[box], wanted[box], atol=1e-4)
-
-
-@pytest.mark.parametrize("shape", [(8, 1, 6), (1, 1, 1)])
-def test_jacobian_of_thin_grids_is_finite(shape):
-    field = Displacement(Grid(shape, np.diag([2.0, 2.0, 2.0, 1.0])), np.zeros((*shape, 3), np.float32))
-    np.testing.assert_array_equal(jacobian_determinant(field), np.ones(shape))
-
-
-def test_a_fold_has_a_negative_determinant():
-    grid = grid_of((2, 2, 2), (20, 20, 20))
-    mirror = field_of(grid, lambda p: np.stack([-2 * p[..., 0], 0 * p[..., 1], 0 * p[..., 2]], axis=-1))
-    np.testing.assert_allclose(jacobian_determinant(mirror), -1.0, atol=1e-6)
+def test_each_point_of_an_inverse_converges_on_its_own():
+    # A fold in one corner, which never settles, changes nothing elsewhere.
+    grid = grid_of((2, 2, 2), (60, 40, 40))
+    vectors = waves(2.0, 60.0)(world(grid)).astype(np.float32)
+    spoilt = vectors.copy()
+    spoilt[:4, :4, :4] = np.random.default_rng(5).normal(0, 12, (4, 4, 4, 3))
+    clean, other = (Displacement(grid, v).inverse().vectors for v in (vectors, spoilt))
+    np.testing.assert_array_equal(clean[15:], other[15:])
+    assert np.isfinite(other).all()

@@ -18,6 +18,13 @@ from atlassegfm.evaluation.markdown import number, seconds_text, table
 from atlassegfm.evaluation.methods import PRESETS, Method
 from atlassegfm.io import write_text_atomic
 
+#: Labels with a column of their own, at most.
+MOST_LABELS = 20
+#: What the column of learnable parameters counts.
+LEARNT_NOTE = (
+    "Learnable parameters: numbers that are trained for a pair, both directions of the registration and all labels "
+    "together. A displacement field has none; of decision trees their count is given."
+)
 #: Registration of a preset to the same one with less done before the deformable step: nothing, rigid.
 WITHOUT_AFFINE = {
     "default": ("deformable-only", "rigid-deformable"),
@@ -36,7 +43,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One table: its title and its rows on top of a preset."""
+    """One table: its title, its rows on top of a preset, and what the paper says of cost; then with learnt numbers."""
 
     title: str
     rungs: Callable[[Method], list[Rung]]
@@ -125,7 +132,7 @@ LADDERS: dict[str, Ladder] = {
     "main": Ladder("Tables 1 to 3: all methods, Dice per label and mean", _main),
     "table4": Ladder("Table 4: ablation of registration, prompts and fusion", _ablation),
     "table5": Ladder(
-        "Table 5: time and memory",
+        "Table 5: time, memory and learnable parameters",
         _cost,
         "Printed for one label, 256x256x240 voxels, RTX 4090: registration 1.5 min, model 0.01 min, fusion 0.3 min, "
         "1.8 min in all; 1.4 M learnable parameters.",
@@ -176,56 +183,57 @@ def ladder_reference(preset: Method, methods: list[Method]) -> str:
 def ladder_markdown(name: str, preset: Method, summary: dict[str, Any]) -> str:
     """The table as Markdown: ours measured, the paper's marked as printed, missing rows with their reason."""
     ladder, rungs = LADDERS[name], ladder_rungs(name, preset)
-    labels = list(summary["per_label"])[:20]
     sets = list(dict.fromkeys(s for r in rungs for s in r.printed))
-    header = [
-        "",
-        *(summary["labels"][v] for v in labels),
-        "Mean Dice %",
-        "SD",
-        "NSD %",
-        "HD95 mm",
-        "clDice %",
-        "s / pair",
-        "Peak MB",
-    ]
-    header += [f"printed: {s}" for s in sets]
+    columns = _columns(summary, with_learnt=bool(ladder.printed_cost))
     body, absent = [], []
     for rung in rungs:
         printed = [number(rung.printed.get(s), 2) for s in sets]
-        found = summary["overall"].get(rung.method.name)
-        if found is None:
+        if rung.method.name in summary["overall"]:
+            body.append([rung.title, *(cell(rung.method.name) for cell in columns.values()), *printed])
+        else:
             absent.append(f"- {rung.title}: needs {' and '.join(missing_parts(rung.method))}")
-            body.append([rung.title, *["not run"] * (len(labels) + 7), *printed])
-            continue
-        cost = summary["cost"][rung.method.name]
-        per_label = [_percent(summary["per_label"][v][rung.method.name]["dice"]["mean"]) for v in labels]
-        mean = [_percent(found["dice"]["mean"]), _percent(found["dice"]["sd"]), _percent(found["nsd"]["mean"])]
-        rest = [number(found["hd95"]["mean"], 2), _percent(found["cldice"]["mean"])]
-        body.append(
-            [
-                rung.title,
-                *per_label,
-                *mean,
-                *rest,
-                seconds_text(cost["seconds_mean"]),
-                number(cost["peak_mb_max"], 0),
-                *printed,
-            ]
-        )
+            body.append([rung.title, *["not run"] * len(columns), *printed])
     dataset, protocol = summary["dataset"], summary["protocol"]
-    notes = [
+    parts = [
+        f"# {ladder.title}",
         f"Preset: {preset.name}. Measured on {dataset['name']}, {len(protocol['pairs'])} pairs, "
         f"{protocol['description']}.",
         "Columns headed 'printed' are the paper's own numbers (arXiv 2512.18176, mean Dice in %, on the paper's data), "
         "not measured here.",
+        table(["", *columns, *(f"printed: {s}" for s in sets)], body),
     ]
     steps = _step_table(summary, [r.method.name for r in rungs])
-    parts = [f"# {ladder.title}", *notes, table(header, body)]
     parts += [f"Seconds per step, mean over pairs:\n\n{steps}"] if steps else []
-    parts += [ladder.printed_cost] if ladder.printed_cost else []
+    parts += [LEARNT_NOTE, ladder.printed_cost] if ladder.printed_cost else []
     parts += ["Not run here:\n\n" + "\n".join(absent)] if absent else []
     return "\n\n".join(parts) + "\n"
+
+
+def _columns(summary: dict[str, Any], *, with_learnt: bool) -> dict[str, Callable[[str], str]]:
+    """Heading to what gives a method's cell."""
+    overall, cost = summary["overall"], summary["cost"]
+    labels = list(summary["per_label"])[:MOST_LABELS]
+    columns: dict[str, Callable[[str], str]] = {
+        summary["labels"][v]: lambda m, v=v: _percent(summary["per_label"][v][m]["dice"]["mean"]) for v in labels
+    }
+    columns |= {
+        "Mean Dice %": lambda m: _percent(overall[m]["dice"]["mean"]),
+        "SD": lambda m: _percent(overall[m]["dice"]["sd"]),
+        "NSD %": lambda m: _percent(overall[m]["nsd"]["mean"]),
+        "HD95 mm": lambda m: number(overall[m]["hd95"]["mean"], 2),
+        "clDice %": lambda m: _percent(overall[m]["cldice"]["mean"]),
+        "s / pair": lambda m: seconds_text(cost[m]["seconds_mean"]),
+        "Peak MB": lambda m: number(cost[m]["peak_mb_max"], 0),
+    }
+    return columns | ({"Learnable parameters": lambda m: learnt_text(cost[m])} if with_learnt else {})
+
+
+def learnt_text(cost: dict[str, Any]) -> str:
+    """Learnable parameters of a method as a table prints them, trees beside them; a dash where nothing is known."""
+    parameters, trees = cost.get("learnable_parameters"), cost.get("trees")
+    if parameters is None:
+        return number(None, 0)
+    return f"{parameters:,}" + (f" and {trees:,} trees" if trees else "")
 
 
 def _percent(value: float | None) -> str:

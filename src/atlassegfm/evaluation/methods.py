@@ -1,6 +1,7 @@
 """Methods as data: a method is a registration, a model with its prompt, and a fusion, under one name.
 
-Adding a method is one line in `PRESETS`. The command line also takes settings in place of a name,
+What `atlassegfm segment --preset` knows is named in `atlassegfm.presets` and is a method, too; adding another method is
+one line in `PRESETS`. The command line also takes settings in place of a name,
 ``registration=greedy+model=none``; whatever is not set is as in the preset ``default``.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from atlassegfm import presets
 from atlassegfm.errors import InputError
 
 #: Which label map of a run a method is judged by.
@@ -75,47 +77,13 @@ class Method:
         return options if self.customise else options | {"customise": False}
 
 
-#: The methods that have a name. "default" is ours, "paper" has the paper's settings throughout.
+#: The methods that have a name: the presets of `segment`, and what only an evaluation can do.
 PRESETS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("default", summary="this project's default"),
-        Method("registration", model="none", summary="registration alone: the atlas labels carried over"),
+        *(Method(preset.name, **preset.options(), summary=preset.summary) for preset in presets.PRESETS.values()),
         Method("model", output="model", summary="the model alone, prompted from the registered atlas"),
-        Method("no-fusion", fusion="none", summary="default without fusion"),
-        Method("gate", fusion="gate", summary="default with the convolutional gate as fusion"),
         Method("no-customise", customise=False, summary="default with the model left as it comes"),
-        Method("prompt-mask", prompt="mask", summary="the atlas mask as prompt"),
-        Method("prompt-click", prompt="click", summary="a click at the centre of the atlas mask as prompt"),
-        Method("prompt-box", prompt="box", summary="the box of the atlas mask as prompt"),
-        Method("identity", registration="identity", model="none", summary="no registration: positions of the headers"),
-        Method("rigid", registration="rigid", model="none", summary="rigid registration alone"),
-        Method("affine", registration="affine", model="none", summary="rigid and affine registration alone"),
-        Method("vm-base", registration="voxelmorph", model="none", summary="the paper's registration alone"),
-        Method("greedy", registration="greedy", model="none", summary="greedy (affine, NCC) alone"),
-        Method("ants-syn", registration="ants-syn", model="none", summary="ANTs affine and SyN alone"),
-        Method(
-            "paper",
-            registration="voxelmorph",
-            model="nninteractive",
-            prompt="mask",
-            fusion="kalman",
-            summary="the paper: test-time U-Net registration (MSE, lr 1e-4, 1000 steps), nnInteractive, Kalman fusion",
-        ),
-        Method(
-            "paper-vessels",
-            registration="voxelmorph",
-            model="vesselfm",
-            fusion="kalman",
-            summary="the paper on vessels: vesselFM instead of nnInteractive",
-        ),
-        Method(
-            "paper-medsam2",
-            registration="voxelmorph",
-            model="medsam2",
-            prompt="click",
-            summary="the paper with MedSAM2 instead of nnInteractive",
-        ),
         Method(
             "nninteractive-1",
             model="nninteractive",

@@ -167,7 +167,7 @@ def _by_method(methods: Sequence[str], by_metric: dict[str, dict[str, dict]]) ->
 
 
 def _cost(evaluation: Evaluation, table: Sequence[Row], method: str) -> dict[str, Any]:
-    """Seconds and memory per pair, and seconds per step of the run; failed pairs left out (they have neither)."""
+    """Seconds, memory and learnt parameters per pair, seconds per step of the run; failed pairs left out."""
     pairs = {(r.atlas, r.query): r for r in table if r.method == method and r.status == "ok"}
     seconds = [r.seconds for r in pairs.values()]
     if not seconds:
@@ -178,8 +178,17 @@ def _cost(evaluation: Evaluation, table: Sequence[Row], method: str) -> dict[str
         "seconds_median": float(np.median(seconds)),
         "seconds_max": max(seconds),
         "peak_mb_max": max(r.peak_mb for r in pairs.values()),
+        "learnable_parameters": _most(evaluation, method, "learnable_parameters"),
+        "trees": _most(evaluation, method, "trees"),
         "steps": _steps(evaluation, method),
     }
+
+
+def _most(evaluation: Evaluation, method: str, fact: str) -> int | None:
+    """The largest of a fact that runs tell per label map, over the pairs; None where they do not tell it."""
+    run, output = _source(evaluation, method)
+    facts = [evaluation.records[pair, run.label].facts.get(fact, {}) for pair in evaluation.settings.plan.pairs]
+    return max((found[output] for found in facts if output in found), default=None)
 
 
 def _steps(evaluation: Evaluation, method: str) -> dict[str, float]:

@@ -3,8 +3,10 @@
 What is learnt is learnt from the support (the atlas scan, whose label is known). **No function here has an argument
 through which a label of the query could come**: `Fusion.apply` takes two probability maps, the image and its spacing.
 
-Kinds: ``kalman`` (Eq. 4-5 of the paper, arXiv 2512.18176), ``gate`` (a small convolutional gate, after the authors'
-later code), ``none`` (the model alone). This module is light; what computes is imported when it is first used.
+Kinds: ``kalman`` (Eq. 4-5 of the paper, arXiv 2512.18176, with the learning rate and the safeguards that measure
+best), ``kalman-paper`` (the same with the paper's learning rate and nothing added), ``gate`` (a small convolutional
+gate, after the authors' later code), ``none`` (the model alone). This module is light; what computes is imported when
+it is first used.
 """
 
 from __future__ import annotations
@@ -20,11 +22,9 @@ if TYPE_CHECKING:
 
     from atlassegfm.fusion.base import Example, Fusion
 
-FUSIONS = ("kalman", "gate", "none")
-#: "default" is what measures best, "paper" takes the paper's learning rate and step count.
-PRESETS = ("default", "paper")
+FUSIONS = ("kalman", "gate", "kalman-paper", "none")
 
-__all__ = ["FUSIONS", "PRESETS", "fit", "fit_many"]
+__all__ = ["FUSIONS", "fit", "fit_many"]
 
 
 def fit(
@@ -35,14 +35,13 @@ def fit(
     image: np.ndarray,
     spacing: Sequence[float],
     seed: int = 0,
-    preset: str = "default",
 ) -> Fusion:
     """Learn the fusion of one label from one example on the support.
 
     Parameters
     ----------
-    kind : {"kalman", "gate", "none"}
-        Kind of fusion.
+    kind : {"kalman", "gate", "kalman-paper", "none"}
+        Kind of fusion, a name out of `FUSIONS`.
     m_atlas, m_fm : numpy.ndarray, 3D
         Probabilities in [0, 1] on the support's grid, as imperfect as they are on a query.
     truth : numpy.ndarray of bool, same shape
@@ -53,8 +52,6 @@ def fit(
         Voxel spacing in mm.
     seed : int
         The same seed gives the same fusion.
-    preset : {"default", "paper"}
-        Learning rate and steps.
 
     Returns
     -------
@@ -64,27 +61,25 @@ def fit(
     Raises
     ------
     InputError
-        If the kind or preset is unknown, shapes differ, or an array is not finite.
+        If the kind is unknown, shapes differ, or an array is not finite.
     """
     from atlassegfm.fusion.base import Example
 
-    return fit_many(kind, [Example.checked(m_atlas, m_fm, truth, image, spacing)], seed, preset)
+    return fit_many(kind, [Example.checked(m_atlas, m_fm, truth, image, spacing)], seed)
 
 
-def fit_many(kind: str, examples: Sequence[Example], seed: int = 0, preset: str = "default") -> Fusion:
+def fit_many(kind: str, examples: Sequence[Example], seed: int = 0) -> Fusion:
     """Learn the fusion of one label from several examples on the support, each counting the same.
 
     Parameters
     ----------
-    kind, seed, preset
+    kind, seed
         As in `fit`.
     examples : sequence of Example
         For example one from the round trip through the query and some from synthetic deformations of the support.
     """
     if kind not in FUSIONS:
         raise InputError(f"unknown fusion {kind!r}: choose one of {', '.join(FUSIONS)}")
-    if preset not in PRESETS:
-        raise InputError(f"unknown fusion preset {preset!r}: choose one of {', '.join(PRESETS)}")
     if kind == "none":
         from atlassegfm.fusion.base import ModelAlone
 
@@ -95,4 +90,4 @@ def fit_many(kind: str, examples: Sequence[Example], seed: int = 0, preset: str 
         return fit_gate(examples, seed)
     from atlassegfm.fusion.kalman import fit_kalman
 
-    return fit_kalman(examples, seed, preset)
+    return fit_kalman(examples, seed, kind)

@@ -178,7 +178,7 @@ class ModelAlone(Fusion):
     """No fusion: the model's answer is the result, whatever the atlas says."""
 
     def __init__(self) -> None:
-        self.facts = {"kind": "none"}
+        self.facts = {"kind": "none", "learnable_parameters": 0}
 
     def apply(self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
         """A copy of `m_fm`, float32."""

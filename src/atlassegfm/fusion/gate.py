@@ -205,6 +205,13 @@ def _train(network: GateNetwork, rows: dict[str, torch.Tensor], rng: np.random.G
     return history
 
 
+def _fresh_network(seed: int) -> GateNetwork:
+    """Untrained; nobody else's random numbers change."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GateNetwork()
+
+
 def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
     """Learn the gate of one label on the support.
 
@@ -219,7 +226,9 @@ def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
         Seed of the weights and of the order of the voxels.
     """
     examples = [e for e in examples if e.truth.any()]
-    facts: dict[str, Any] = {"kind": "gate", "lessons": len(examples)}
+    network = _fresh_network(seed)
+    count = sum(p.numel() for p in network.parameters())
+    facts: dict[str, Any] = {"kind": "gate", "learnable_parameters": count, "lessons": len(examples)}
     if not examples:
         return KalmanFusion.constant(0.5, {**facts, "chosen": "constant", "gain": 0.5})
     soft = [e.softened(TAU_MM) for e in examples]
@@ -227,9 +236,6 @@ def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
     rng = np.random.default_rng(seed)
     lessons = [_lesson(e, rng) for e in soft]
     rows = {name: torch.cat([lesson[name] for lesson in lessons]) for name in lessons[0]}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = GateNetwork()
     history = []
     if len(rows["truth"]):
         with _one_thread():

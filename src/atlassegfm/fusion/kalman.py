@@ -26,10 +26,12 @@ KERNELS = (3, 5, 7)
 EQUAL = 1e-3
 #: More voxels than this are sampled down (by seed): seven numbers need no more.
 MAX_VOXELS = 100_000
-#: The paper gives rate and steps; its starting values it does not, so the gain starts at one half in both presets.
-SETTINGS = {"default": {"rate": 0.1, "steps": 100}, "paper": {"rate": 1e-5, "steps": 100}}
-#: The default preset softens bare contours first; the paper's takes the maps as they come.
-TAU = {"default": TAU_MM, "paper": None}
+#: A weight for each pooling of each map, and the bias.
+PARAMETERS = 2 * len(KERNELS) + 1
+#: The paper gives rate and steps; its starting values it does not, so the gain starts at one half in both kinds.
+SETTINGS = {"kalman": {"rate": 0.1, "steps": 100}, "kalman-paper": {"rate": 1e-5, "steps": 100}}
+#: Ours softens bare contours first; the paper's takes the maps as they come.
+TAU = {"kalman": TAU_MM, "kalman-paper": None}
 #: Constant gains tried when what was learnt is worse than one of the two maps alone.
 CONSTANTS = tuple(np.linspace(0.0, 1.0, 11).tolist())
 #: A gain of exactly 0 or 1 is stored as the sigmoid of minus or plus this.
@@ -110,7 +112,7 @@ class _Table:
         weight = max(1.0, rows.size / MAX_VOXELS)
         if weight > 1.0:
             rows = np.sort(rng.choice(rows, MAX_VOXELS, replace=False))
-        features = np.ones((2 * len(KERNELS) + 1, rows.size), dtype=np.float32)
+        features = np.ones((PARAMETERS, rows.size), dtype=np.float32)
         for first, values in ((0, example.m_atlas), (len(KERNELS), example.m_fm)):
             for n, pooled in enumerate(max_pools(values)):
                 features[first + n] = pooled.ravel()[rows]
@@ -146,7 +148,7 @@ def _mean_loss(tables: Sequence[_Table], parameters: np.ndarray) -> tuple[float,
 
 def _adam(tables: Sequence[_Table], rate: float, steps: int) -> np.ndarray:
     """Parameters (7,) after `steps` of Adam from zero (Kingma & Ba, arXiv 1412.6980, Algorithm 1)."""
-    parameters = np.zeros(2 * len(KERNELS) + 1)
+    parameters = np.zeros(PARAMETERS)
     first, second = np.zeros_like(parameters), np.zeros_like(parameters)
     for step in range(1, steps + 1):
         gradient = _mean_loss(tables, parameters)[1]
@@ -167,12 +169,12 @@ def best_constant(examples: Sequence[Example], facts: dict[str, Any]) -> tuple[K
     return KalmanFusion.constant(gain, {**facts, "chosen": "constant", "gain": gain}), scores[gain]
 
 
-def fit_kalman(examples: Sequence[Example], seed: int = 0, preset: str = "default") -> KalmanFusion:
+def fit_kalman(examples: Sequence[Example], seed: int = 0, kind: str = "kalman") -> KalmanFusion:
     """Learn the gain of one label on the support.
 
-    Safeguards of the default preset: where the learnt gain is worse on the support than one of the two maps alone, the
+    Safeguards of the kind "kalman": where the learnt gain is worse on the support than one of the two maps alone, the
     best constant gain takes its place, and a model that loses the label on the query is not followed
-    (`Fusion.apply`). The paper preset is left as the paper has it.
+    (`Fusion.apply`). "kalman-paper" is left as the paper has it.
 
     Parameters
     ----------
@@ -180,25 +182,25 @@ def fit_kalman(examples: Sequence[Example], seed: int = 0, preset: str = "defaul
         Lessons; those without a true voxel teach nothing and are left out.
     seed : int
         Seed of the voxel sample of very large labels.
-    preset : {"default", "paper"}
+    kind : {"kalman", "kalman-paper"}
         See `SETTINGS`.
     """
     examples = [e for e in examples if e.truth.any()]
-    facts: dict[str, Any] = {"kind": "kalman", "preset": preset, "lessons": len(examples)}
+    facts: dict[str, Any] = {"kind": kind, "learnable_parameters": PARAMETERS, "lessons": len(examples)}
     if not examples:
         return KalmanFusion.constant(0.5, {**facts, "chosen": "constant", "gain": 0.5})
-    soft = [e.softened(TAU[preset]) for e in examples]
+    soft = [e.softened(TAU[kind]) for e in examples]
     rng = np.random.default_rng(seed)
     tables = [_Table.of(e, rng) for e in soft]
-    parameters = _adam(tables, **SETTINGS[preset])
+    parameters = _adam(tables, **SETTINGS[kind])
     after = _mean_loss(tables, parameters)
     facts |= {"loss_before": _mean_loss(tables, np.zeros_like(parameters))[0], "loss_after": after[0]}
     fusion = KalmanFusion(parameters[:-1], parameters[-1], {**facts, "chosen": "learnt", "gain": after[2]})
     alone, score = inputs_dice(examples), fused_dice(fusion, soft)
-    if preset == "default":
+    if kind == "kalman":
         if score < max(alone.values()):
             fusion, score = best_constant(soft, facts)
-        fusion.tau_mm, fusion.habit = TAU[preset], Habit.of(examples)
+        fusion.tau_mm, fusion.habit = TAU[kind], Habit.of(examples)
     fusion.facts |= {
         "support_dice": {**alone, "fused": score},
         "weights_atlas": fusion.weights[0].tolist(),

@@ -60,9 +60,10 @@ class SegmentationModel(ABC):
         Returns
         -------
         dict
-            JSON-ready facts for the report.
+            JSON-ready facts for the report; "learnable_parameters" counts the numbers that were learnt (None where
+            what was learnt is no set of numbers), 0 for a frozen model.
         """
-        return {}
+        return {"learnable_parameters": 0}
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
         """Foreground probability on the atlas from its imperfect prompt, for the fusion to learn from.

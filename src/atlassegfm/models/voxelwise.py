@@ -186,6 +186,9 @@ class VoxelwiseModel(SegmentationModel):
                 scene = _Scene.around(support.image, seen, widest)
             self._classifiers[value] = self._learn(scene, prompts, truth == value, reach, rng)
         return {
+            # Trees have no numbers that are learnt by descent; their count says how large the model has become.
+            "learnable_parameters": None,
+            "trees": sum(c.whole.n_iter_ for c in self._classifiers.values() if c.whole is not None),
             "prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()},
             "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
         }

@@ -161,8 +161,9 @@ def _converged(history: list[float], window: int = 10, slope: float = 1e-4) -> b
     return (history[-1] - history[-1 - window]) / window < slope * max(history[-1], 1e-3)
 
 
-#: Weight of the overlap when candidates are compared: LNCC * overlap**CANDIDATE_OVERLAP_POWER.
+#: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
 CANDIDATE_OVERLAP_POWER = 0.1
+CANDIDATE_BENDING = 0.3
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def try_candidates(
 ) -> list[Candidate]:
     """Take each affine candidate through the coarsest level, best first.
 
-    How well organs can be brought to match tells more about a start than how well it matches before: on abdominal MR
-    and heart MR the coarse LNCC after deformation ranks starts nearer to their final Dice than any linear score.
+    How well organs can be brought to match, and how far they had to be bent for it, tells more about a start than how
+    well it matches before (docs/decisions/0002-registration.md).
 
     Parameters
     ----------
@@ -204,7 +205,8 @@ def try_candidates(
         level = _Level(fixed, moving, matrix, device)
         u, history = level.run(torch.zeros_like(level.grid), settings.iterations[0], settings)
         seen = float(level.warped(u)[1].mean()) * float(np.prod(fixed.grid.extent_mm) / smaller)
-        score = history[-1] * min(1.0, seen) ** CANDIDATE_OVERLAP_POWER
+        bending = float(sum(gradient(part).square().sum(dim=0).mean() for part in u))
+        score = max(history) * min(1.0, seen) ** CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending
         out.append(Candidate(matrix, score, u, history))
     return sorted(out, key=lambda c: -c.score)
 

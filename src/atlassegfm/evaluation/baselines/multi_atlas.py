@@ -10,10 +10,10 @@ import numpy as np
 from atlassegfm.errors import RegistrationError
 from atlassegfm.evaluation.baselines.base import Job, Outcome
 from atlassegfm.evaluation.baselines.label_fusion import joint_label_fusion, majority_vote
-from atlassegfm.evaluation.baselines.prompted import resolve_device
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.resampling import resample_image, resample_labels
+from atlassegfm.runtime import resolve_device
 from atlassegfm.volume import Volume
 
 #: Atlases used at most, the pair's own first; more cost time and bring less and less.

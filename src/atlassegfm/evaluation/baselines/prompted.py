@@ -11,6 +11,7 @@ from atlassegfm.competition import LabelCompetition
 from atlassegfm.evaluation.baselines.base import Job, Outcome
 from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.registry import create_model
+from atlassegfm.runtime import resolve_device
 from atlassegfm.volume import Volume
 
 #: (session, label value) to the foreground probability on the query's grid, None when the label gets no prompt.
@@ -46,12 +47,3 @@ def segment_prompted(job: Job, priors: Volume, kind: str, answer: Answer) -> Out
                 labels.add(value, probability)
     final = Volume(labels.result(), job.query.grid, job.query.meta)
     return Outcome({"final": final}, {"final": time.perf_counter() - start})
-
-
-def resolve_device(wanted: str) -> str:
-    """Turn "auto" into "cuda" where there is one, else "cpu"."""
-    if wanted != "auto":
-        return wanted
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,130 @@
+"""Settings of the pipeline under one name, for `segment` and `evaluate` alike. Light: never imports torch or NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from atlassegfm.errors import InputError
+from atlassegfm.fusion import FUSIONS
+from atlassegfm.models.registry import MODELS
+from atlassegfm.registration.registry import METHODS
+
+#: Extra of a registration method to the module that it brings.
+_EXTRA_MODULES = {"greedy": "picsl_greedy", "ants": "ants", "elastix": "itk"}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What `atlassegfm.pipeline.segment` is told, under one name.
+
+    Parameters
+    ----------
+    name, summary : str
+        What the user types, and one line for lists.
+    registration, model, prompt, fusion : str
+        As in `atlassegfm.pipeline.segment`. Parts that this version does not have may be named: see `missing_parts`.
+    """
+
+    name: str
+    summary: str
+    registration: str = "default"
+    model: str = "builtin"
+    prompt: str = "auto"
+    fusion: str = "kalman"
+
+    def options(self) -> dict[str, str]:
+        """Keyword arguments for `atlassegfm.pipeline.segment`."""
+        return {key: getattr(self, key) for key in ("registration", "model", "prompt", "fusion")}
+
+
+#: "default" is ours, "paper" has the paper's settings throughout.
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("default", "this project's default"),
+        Preset("registration", "registration alone: the atlas labels carried over", model="none"),
+        Preset("no-fusion", "default without fusion", fusion="none"),
+        Preset("gate", "default with the convolutional gate as fusion", fusion="gate"),
+        Preset("prompt-mask", "the atlas mask as prompt", prompt="mask"),
+        Preset("prompt-click", "a click at the centre of the atlas mask as prompt", prompt="click"),
+        Preset("prompt-box", "the box of the atlas mask as prompt", prompt="box"),
+        Preset("identity", "no registration: positions of the headers", registration="identity", model="none"),
+        Preset("rigid", "rigid registration alone", registration="rigid", model="none"),
+        Preset("affine", "rigid and affine registration alone", registration="affine", model="none"),
+        Preset("vm-base", "the paper's registration alone", registration="voxelmorph", model="none"),
+        Preset("greedy", "greedy (affine, NCC) alone", registration="greedy", model="none"),
+        Preset("ants-syn", "ANTs affine and SyN alone", registration="ants-syn", model="none"),
+        Preset(
+            "paper",
+            "the paper: test-time U-Net registration (MSE, lr 1e-4, 1000 steps), nnInteractive with the mask, Kalman "
+            "fusion (lr 1e-5, 100 steps)",
+            registration="voxelmorph",
+            model="nninteractive",
+            prompt="mask",
+            fusion="kalman-paper",
+        ),
+        Preset(
+            "paper-vessels",
+            "the paper on vessels: vesselFM instead of nnInteractive",
+            registration="voxelmorph",
+            model="vesselfm",
+            fusion="kalman-paper",
+        ),
+        Preset(
+            "paper-medsam2",
+            "the paper with MedSAM2 and a click instead of nnInteractive",
+            registration="voxelmorph",
+            model="medsam2",
+            prompt="click",
+            fusion="kalman-paper",
+        ),
+    )
+}
+
+
+def preset_options(name: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Options of a preset, those given beside it in place of its own.
+
+    Parameters
+    ----------
+    name : str
+        A name out of `PRESETS`.
+    given : mapping of str to str
+        Any of registration, model, prompt and fusion.
+
+    Raises
+    ------
+    InputError
+        If there is no such preset, or this installation lacks something that it needs.
+    """
+    if name not in PRESETS:
+        raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
+    options = PRESETS[name].options() | dict(given)
+    # What the user gave is checked, and told about, as an option of its own.
+    missing = [what for key, what in missing_parts(**options).items() if key not in given]
+    if missing:
+        raise InputError(f"--preset {name} needs {' and '.join(missing)}, which is not available here")
+    return options
+
+
+def missing_parts(registration: str, model: str, prompt: str, fusion: str) -> dict[str, str]:
+    """Which options ask for what this version or installation lacks, and in words what; empty when all is there."""
+    missing = {"registration": _missing_registration(registration)}
+    if model not in MODELS:
+        missing["model"] = f"the model {model}"
+    elif prompt not in ("auto", *MODELS[model].prompts):
+        missing["prompt"] = f"the prompt {prompt} in the model {model}"
+    if model != "none" and fusion not in FUSIONS:
+        missing["fusion"] = f"the fusion {fusion}"
+    return {key: what for key, what in missing.items() if what}
+
+
+def _missing_registration(name: str) -> str:
+    if name not in METHODS:
+        return f"the registration {name}"
+    extra = METHODS[name].extra
+    if extra in _EXTRA_MODULES and find_spec(_EXTRA_MODULES[extra]) is None:
+        return f"the package of the registration {name} (atlassegfm[{extra}])"
+    return ""
