@@ -4,16 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo
+# The sets that `make results` measures on, in the layout that `atlassegfm evaluate` reads.
+DATA ?= ../shared/data
 # For example PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu", which spares Linux the CUDA libraries.
 PIP_OPTIONS ?=
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint format results clean
 
 help:
 	@echo "make demo    install and run the demo on synthetic scans (results in $(OUT)/)"
 	@echo "make test    install and run the tests"
 	@echo "make lint    install and run ruff"
 	@echo "make format  let ruff format the code"
+	@echo "make results measure on the sets in $(DATA)/ (takes long) and write docs/results.md"
 	@echo "make clean   remove the environment and what the tools left"
 
 # The stamp is newer than what it depends on as long as nothing has to be installed again.
@@ -34,6 +37,9 @@ lint: $(STAMP)
 
 format: $(STAMP)
 	$(BIN)/ruff format src tests benchmarks
+
+results: $(STAMP)
+	$(BIN)/python benchmarks/results.py --data $(DATA) $(RESULTS_OPTIONS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build src/*.egg-info

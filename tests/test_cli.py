@@ -131,6 +131,31 @@ def test_options_reach_the_pipeline(files, fake_pipeline):
     }  # fmt: skip
 
 
+def test_a_prompt_that_the_model_does_not_take_is_one_line(files, fake_pipeline):
+    assert_one_line_error(segment(files, "--model", "none", "--prompt", "click"), "--prompt of model none", "mask")
+
+
+def test_preset_gives_the_options_and_those_given_come_first(files, fake_pipeline):
+    assert segment(files, "--preset", "gate").exit_code == 0
+    assert segment(files, "--preset", "rigid", "--fusion", "kalman-paper").exit_code == 0
+    # An option that is given counts even where it equals its own default.
+    assert segment(files, "--preset", "affine", "--registration", "default").exit_code == 0
+    keys = ("registration", "model", "prompt", "fusion")
+    assert [tuple(options[key] for key in keys) for _, options in fake_pipeline.calls] == [
+        ("default", "builtin", "auto", "gate"),
+        ("rigid", "none", "auto", "kalman-paper"),
+        ("default", "none", "auto", "kalman"),
+    ]
+
+
+def test_unknown_and_unavailable_presets_are_one_line(files, fake_pipeline, monkeypatch):
+    monkeypatch.delitem(cli_segment.MODELS, "nninteractive", raising=False)
+    assert_one_line_error(segment(files, "--preset", "magic"), "--preset", "'magic'", "paper")
+    assert_one_line_error(segment(files, "--preset", "paper"), "--preset paper needs the model nninteractive")
+    assert_one_line_error(segment(files, "--preset", "paper", "--fusion", "magic"), "--fusion", "'magic'")
+    assert not fake_pipeline.calls
+
+
 def test_json_is_alone_on_stdout(files, fake_pipeline):
     result = segment(files, "--json", queries=("one.nii.gz", "two.nii.gz"))
     listed = json.loads(result.stdout)
@@ -189,9 +214,8 @@ def test_interrupt_exits_130(files, fake_pipeline):
     [
         ("--model", "sam", "builtin, none"),
         ("--prompt", "scribble", "auto, mask, click, box, box2d"),
-        ("--prompt", "click", "model builtin"),
         ("--registration", "magic", "default"),
-        ("--fusion", "mean", "kalman, gate, none"),
+        ("--fusion", "mean", "kalman, gate, kalman-paper, none"),
         ("--only", "liver", "1,2,6"),
         ("--only", "7", "7"),
         ("--label-names", "no_such_file.ctbl", "no_such_file.ctbl"),

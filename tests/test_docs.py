@@ -13,8 +13,10 @@ import typer.main
 
 from atlassegfm.cli import app
 from atlassegfm.demo import write_pair
+from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
 from atlassegfm.phantom import make_pair
+from atlassegfm.presets import PRESETS
 from atlassegfm.registration.registry import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,9 +90,9 @@ def test_every_option_and_default_is_documented():
         assert page[command] == options, command
 
 
-def test_models_and_methods_are_documented():
+def test_models_methods_fusions_and_presets_are_documented():
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name in (*MODELS, *METHODS):
+    for name in (*MODELS, *METHODS, *FUSIONS, *PRESETS):
         assert f"`{name}`" in page
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.judging import LabelJudge
-from atlassegfm.models.base import Support
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.volume import Grid, Volume
@@ -30,8 +29,7 @@ def shifted(x: float) -> RegistrationResult:
 
 
 def test_a_perfect_result_is_good(atlas):
-    support = Support(atlas.image, atlas.labels, atlas.labels)
-    judge = LabelJudge(atlas, atlas.image, atlas.image, shifted(0), support, shifted(0))
+    judge = LabelJudge(atlas, atlas.image, atlas.image, shifted(0), atlas.labels, shifted(0))
     mask = (atlas.labels.data == 1).astype(np.float32)
     judge(1, BOX, mask, mask, mask)
     verdict = judge.verdicts[1]
@@ -43,8 +41,7 @@ def test_a_perfect_result_is_good(atlas):
 
 
 def test_a_model_elsewhere_is_not_good(atlas):
-    support = Support(atlas.image, atlas.labels, atlas.labels)
-    judge = LabelJudge(atlas, atlas.image, atlas.image, shifted(0), support, shifted(0))
+    judge = LabelJudge(atlas, atlas.image, atlas.image, shifted(0), atlas.labels, shifted(0))
     mask = (atlas.labels.data == 1).astype(np.float32)
     judge(1, BOX, mask, mask, np.roll(mask, 7, axis=0))
     assert judge.verdicts[1].word != "good"

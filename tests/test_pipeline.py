@@ -10,6 +10,7 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.errors import InputError, RegistrationError
 from atlassegfm.phantom import make_pair
 from atlassegfm.pipeline import segment
+from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.volume import Grid, Volume
 
 
@@ -64,6 +65,13 @@ def test_report_is_json_and_tells_each_label(result, pair):
     assert report["timings"]["total"] > 0
 
 
+def test_report_tells_what_was_learnt(result, pair):
+    report = result[0].report
+    assert report["model"]["learnable_parameters"] is None  # trees
+    assert report["model"]["trees"] == 80 * len(pair.names)
+    assert {facts["learnable_parameters"] for facts in report["fusion"].values()} == {7}
+
+
 def test_progress_names_the_steps(result):
     _, steps = result
     names = [step for step, _ in steps]
@@ -91,7 +99,25 @@ def test_no_query_label_can_reach_the_code():
         "device",
         "seed",
         "progress",
+        "cache",
     ]
+
+
+def test_the_cache_is_asked_for_the_two_images_only(atlas, pair):
+    """The one argument that code can hide in: nothing but atlas image and query reaches it, and it saves work only."""
+
+    class Watched(RegistrationCache):
+        def register(self, fixed, moving, method, settings):
+            seen.append((fixed, moving, method))
+            return super().register(fixed, moving, method, settings)
+
+    seen, cache = [], Watched()
+    first, second = (segment(atlas, pair.query, model="none", registration="rigid", cache=cache) for _ in range(2))
+    assert len(seen) == 2
+    assert all(f is pair.query and m is atlas.image and name == "rigid" for f, m, name in seen)
+    np.testing.assert_array_equal(first.labels.data, second.labels.data)
+    assert "seconds_saved" not in first.report
+    assert second.report["seconds_saved"]["registration"] > second.report["timings"]["registration"]
 
 
 def test_a_label_outside_the_query_is_empty_with_a_warning(pair):
@@ -116,7 +142,7 @@ def test_a_label_outside_the_query_is_empty_with_a_warning(pair):
         ({"fusion": "magic"}, "unknown fusion"),
         ({"prompt": "shout"}, "unknown prompt"),
         ({"model": "none", "prompt": "click"}, "takes mask as prompt, not click"),
-        ({"device": "tpu"}, "unknown device"),
+        ({"device": "tpu"}, "expected one of auto, cpu, cuda, got 'tpu'"),
     ],
 )
 def test_bad_options_are_told_before_any_work(atlas, pair, options, message):

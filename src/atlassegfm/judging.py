@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.models.base import Support
 from atlassegfm.quality import Quality, Signals, cut_fraction, dice, expected_volume, judge, measure
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.volume import Volume
@@ -24,8 +23,8 @@ class LabelJudge:
         Atlas image warped onto the query's grid.
     forward : RegistrationResult
         Query points to atlas points.
-    support : Support, optional
-        Atlas labels with their round-trip copy; without it there is no round-trip signal.
+    returned : Volume, optional
+        Atlas labels after the trip to the query and back; without it there is no round-trip signal.
     backward : RegistrationResult, optional
         Atlas points to query points, estimated on its own; else the inverse of the forward affine part stands in.
     """
@@ -36,10 +35,10 @@ class LabelJudge:
         query: Volume,
         moved: Volume,
         forward: RegistrationResult,
-        support: Support | None = None,
+        returned: Volume | None = None,
         backward: RegistrationResult | None = None,
     ) -> None:
-        self._atlas, self._query, self._moved, self._support = atlas, query, moved, support
+        self._atlas, self._query, self._moved, self._returned = atlas, query, moved, returned
         self._matrix = forward.transform.matrix
         self._to_query = backward.transform if backward else forward.transform.linear_part().inverse()
         self.verdicts: dict[int, Quality] = {}
@@ -54,8 +53,8 @@ class LabelJudge:
     ) -> None:
         """Judge one label from its probabilities (result, prior, model) on the part `box` of the query's grid."""
         atlas, roundtrip = self._atlas.labels, None
-        if self._support is not None:
-            roundtrip = dice(self._support.priors.data == value, self._support.truth.data == value)
+        if self._returned is not None:
+            roundtrip = dice(self._returned.data == value, atlas.data == value)
         atlas_ml = np.count_nonzero(atlas.data == value) * atlas.grid.voxel_volume_ml
         signals = measure(
             fused,

@@ -51,6 +51,14 @@ def make_dataset():
     return write_dataset
 
 
+#: What the copying pipeline tells of its run.
+FACTS = {
+    "steps": {"registration": 1.0},
+    "learnable_parameters": {"atlas": 1000, "model": 1007, "final": 1021},
+    "trees": {"atlas": 0, "model": 0, "final": 160},
+}
+
+
 def copy_pipeline(calls):
     """A pipeline that copies the atlas labels; "model" and "final" are moved one and two voxels. Notes its calls."""
 
@@ -59,7 +67,7 @@ def copy_pipeline(calls):
         data = job.atlas.labels.data
         moved = {name: np.roll(data, n, axis=0) for n, name in enumerate(("atlas", "model", "final"))}
         maps = {name: job.query.with_data(m) for name, m in moved.items()}
-        return Outcome(maps, {"atlas": 1.0, "model": 2.0, "final": 3.0}, {"steps": {"registration": 1.0}})
+        return Outcome(maps, {"atlas": 1.0, "model": 2.0, "final": 3.0}, FACTS)
 
     return run
 

@@ -5,7 +5,14 @@ import pytest
 from atlassegfm.errors import InputError
 from atlassegfm.evaluation import ladders
 from atlassegfm.evaluation.availability import check_available, missing_parts
-from atlassegfm.evaluation.ladders import LADDERS, family, ladder_markdown, ladder_methods, ladder_rungs
+from atlassegfm.evaluation.ladders import (
+    LADDERS,
+    family,
+    ladder_markdown,
+    ladder_methods,
+    ladder_rungs,
+    learnt_text,
+)
 from atlassegfm.evaluation.methods import PRESETS, Method
 from atlassegfm.evaluation.runs import plan_runs
 
@@ -87,3 +94,22 @@ def test_the_page_sets_measured_and_printed_apart(evaluated, monkeypatch):
     assert "- deformable registration only: needs the registration warp-drive" in text
     assert "first box" in text
     assert "Seconds per step" in text
+
+
+def test_table_5_lists_learnable_parameters_and_the_others_do_not(evaluated):
+    _, summary = evaluated
+    text = ladder_markdown("table5", DEFAULT, summary)
+    header, _, *rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"][:5]
+    column = header.index("Learnable parameters")
+    assert {row[0]: row[column] for row in rows} == {
+        "registration": "1,000",
+        "+ model": "1,007",
+        "+ fusion": "1,021 and 160 trees",
+    }
+    assert "1.4 M learnable parameters" in text
+    assert "Learnable" not in ladder_markdown("table4", DEFAULT, summary)
+
+
+def test_what_is_not_known_is_a_dash():
+    assert learnt_text({"learnable_parameters": None, "trees": None}) == "–"
+    assert learnt_text({"pairs": 0}) == "–"

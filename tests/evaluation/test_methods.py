@@ -72,7 +72,7 @@ def test_the_paper_preset_has_the_papers_settings():
         "registration": "voxelmorph",
         "model": "nninteractive",
         "prompt": "mask",
-        "fusion": "kalman",
+        "fusion": "kalman-paper",
     }
     assert PRESETS["no-customise"].segment_options()["customise"] is False
     assert PRESETS["paper-vessels"].model == "vesselfm"

@@ -55,7 +55,7 @@ def test_summary_counts_failures_as_zero(evaluated):
     assert [f["method"] for f in summary["failures"]] == ["default", "model", "registration"]
     assert summary["cost"]["model"] | {"peak_mb_max": 0} == {
         "pairs": 3, "seconds_mean": 2.0, "seconds_median": 2.0, "seconds_max": 2.0, "peak_mb_max": 0,
-        "steps": {"registration": 1.0},
+        "learnable_parameters": 1007, "trees": 0, "steps": {"registration": 1.0},
     }  # fmt: skip
 
 

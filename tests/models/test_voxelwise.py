@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import Support, prompt_from_labels
-from atlassegfm.models.voxelwise import VoxelwiseModel, border_error
+from atlassegfm.models.voxelwise import VoxelwiseModel
 from atlassegfm.volume import Grid, Volume
 
 GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
@@ -123,11 +123,3 @@ def test_misuse_is_told(taught):
     fresh.set_image(support.image)
     with pytest.raises(ModelError, match="not taught label 1"):
         fresh.segment(support.prompt(1))
-
-
-def test_border_error_of_a_shift_is_about_the_shift():
-    _, truth = scene(0)
-    # 4 voxels of 1.5 mm: the surface across the shift is off by 6 mm, the surface along it by nothing.
-    error = border_error(moved(truth, 4).data == 1, truth.data == 1, GRID.spacing)
-    assert 4.0 < error < 7.0
-    assert border_error(np.zeros(GRID.shape, bool), truth.data == 1, GRID.spacing) == 0.0

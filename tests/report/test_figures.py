@@ -4,8 +4,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from atlassegfm.report.figures import box_plot, grouped_box_plot, time_plot
+from atlassegfm.report.figures import _name_points, box_plot, grouped_box_plot, time_plot
 
 RNG = np.random.default_rng(0)
 
@@ -32,6 +34,27 @@ def test_grouped_box_plot_has_labels_and_methods():
 def test_time_plot_for_any_range_of_times(seconds):
     found = texts(time_plot({f"m{n}": (s, 0.7, 0.6, 0.8) for n, s in enumerate(seconds)}, "Dice"))
     assert {f"m{n}" for n in range(len(seconds))} <= found
+
+
+def test_names_of_points_in_one_place_cover_neither_each_other_nor_a_point():
+    points = {f"method {n}": (10.0 + 0.1 * n, 0.8, 0.7, 0.9) for n in range(6)} | {"fast": (1.0, 0.8, 0.7, 0.9)}
+    figure = Figure(figsize=(7.6, 4.2))
+    axes = figure.add_subplot(xscale="log", xlim=(0.5, 40), ylim=(0.6, 1.0))
+    _name_points(axes, points)
+    figure.draw_without_rendering()
+    names = [Text.get_window_extent(t) for t in axes.texts]
+    assert [t.get_text() for t in axes.texts] == list(points)
+    for n, box in enumerate(names):
+        assert not box.count_overlaps(names[:n])
+        for seconds, mean, _, _ in points.values():
+            assert not box.contains(*axes.transData.transform((seconds, mean)))
+
+
+def test_every_case_of_a_box_plot_is_a_point():
+    svg = box_plot({"a": [0.1, 0.2, 0.4], "b": [0.3]}, "Dice")
+    for tint, count in (("#0072b2", 3), ("#e69f00", 1)):
+        markers = [e.attrib["style"] for e in ET.fromstring(svg).iter() if e.tag.endswith("use")]
+        assert sum(f"fill: {tint}" in style for style in markers) == count
 
 
 def test_same_input_same_bytes_and_ids_of_two_figures_differ():

@@ -60,8 +60,8 @@ def test_measures_and_metrics(pair, known):
     assert done.warnings == ["said"]
     assert done.measures["similarity_before"] < done.measures["similarity_affine"] < done.measures["similarity_after"]
     assert done.measures["folding_percent"] == 0.0
-    assert 0.02 < done.measures["sd_log_jacobian"] < 1.0
-    assert done.measures["inverse_error_mean_mm"] < 0.1
+    assert 0.002 < done.measures["sd_log_jacobian"] < 0.1
+    assert done.measures["inverse_error_mean_mm"] < 0.4  # a field of 5 mm voxels, linear in between
     assert done.measures["inverse_from"] == NUMERICAL
     assert told == ["looking it up", "measure"]
 

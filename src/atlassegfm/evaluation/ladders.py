@@ -43,7 +43,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One table: its title, its rows on top of a preset, and what the paper says of cost; then with learnt numbers."""
+    """One table: title, rows on top of a preset, and the cost that the paper prints, where that is its subject."""
 
     title: str
     rungs: Callable[[Method], list[Rung]]
@@ -189,18 +189,18 @@ def ladder_markdown(name: str, preset: Method, summary: dict[str, Any]) -> str:
     for rung in rungs:
         printed = [number(rung.printed.get(s), 2) for s in sets]
         if rung.method.name in summary["overall"]:
-            body.append([rung.title, *(cell(rung.method.name) for cell in columns.values()), *printed])
+            body.append([rung.title, *(cell(rung.method.name) for _, cell in columns), *printed])
         else:
             absent.append(f"- {rung.title}: needs {' and '.join(missing_parts(rung.method))}")
             body.append([rung.title, *["not run"] * len(columns), *printed])
     dataset, protocol = summary["dataset"], summary["protocol"]
     parts = [
         f"# {ladder.title}",
-        f"Preset: {preset.name}. Measured on {dataset['name']}, {len(protocol['pairs'])} pairs, "
+        f"Preset: {preset.name}. Measured on {dataset['name']}, {len(protocol['pairs'])} pair(s), "
         f"{protocol['description']}.",
         "Columns headed 'printed' are the paper's own numbers (arXiv 2512.18176, mean Dice in %, on the paper's data), "
         "not measured here.",
-        table(["", *columns, *(f"printed: {s}" for s in sets)], body),
+        table(["", *(heading for heading, _ in columns), *(f"printed: {s}" for s in sets)], body),
     ]
     steps = _step_table(summary, [r.method.name for r in rungs])
     parts += [f"Seconds per step, mean over pairs:\n\n{steps}"] if steps else []
@@ -209,23 +209,25 @@ def ladder_markdown(name: str, preset: Method, summary: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _columns(summary: dict[str, Any], *, with_learnt: bool) -> dict[str, Callable[[str], str]]:
-    """Heading to what gives a method's cell."""
+def _columns(summary: dict[str, Any], *, with_learnt: bool) -> list[tuple[str, Callable[[str], str]]]:
+    """Headings, each with what gives a method's cell."""
     overall, cost = summary["overall"], summary["cost"]
     labels = list(summary["per_label"])[:MOST_LABELS]
-    columns: dict[str, Callable[[str], str]] = {
-        summary["labels"][v]: lambda m, v=v: _percent(summary["per_label"][v][m]["dice"]["mean"]) for v in labels
-    }
-    columns |= {
+    per_label = [
+        (summary["labels"][v], lambda m, v=v: _percent(summary["per_label"][v][m]["dice"]["mean"])) for v in labels
+    ]
+    columns = {
         "Mean Dice %": lambda m: _percent(overall[m]["dice"]["mean"]),
-        "SD": lambda m: _percent(overall[m]["dice"]["sd"]),
+        "SD": lambda m: _percent(overall[m]["dice"]["sd"] if overall[m]["dice"]["n"] > 1 else None),
         "NSD %": lambda m: _percent(overall[m]["nsd"]["mean"]),
         "HD95 mm": lambda m: number(overall[m]["hd95"]["mean"], 2),
         "clDice %": lambda m: _percent(overall[m]["cldice"]["mean"]),
         "s / pair": lambda m: seconds_text(cost[m]["seconds_mean"]),
         "Peak MB": lambda m: number(cost[m]["peak_mb_max"], 0),
     }
-    return columns | ({"Learnable parameters": lambda m: learnt_text(cost[m])} if with_learnt else {})
+    if with_learnt:
+        columns["Learnable parameters"] = lambda m: learnt_text(cost[m])
+    return [*per_label, *columns.items()]
 
 
 def learnt_text(cost: dict[str, Any]) -> str:

@@ -43,8 +43,9 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def plus_minus(found: dict[str, Any], digits: int) -> str:
-    """Mean and SD."""
-    return f"{number(found['mean'], digits)} ± {number(found['sd'], digits)}" if found["n"] else "–"
+    """Mean and SD; one value has no SD."""
+    mean = number(found["mean"], digits)
+    return f"{mean} ± {number(found['sd'], digits)}" if found["n"] > 1 else mean
 
 
 def summary_markdown(summary: dict[str, Any]) -> str:
@@ -74,6 +75,7 @@ def summary_markdown(summary: dict[str, Any]) -> str:
 def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Data, protocol, command, code and machine, as pairs of heading and text."""
     dataset, protocol, machine = summary["dataset"], summary["protocol"], summary["environment"]
+    pairs = "one pair" if machine["jobs"] == 1 else f"{machine['jobs']} pairs"
     packages = ", ".join(f"{name} {v}" for name, v in machine["packages"].items() if v)
     return [
         ("Data", ", ".join(t for t in (dataset["name"], f"{dataset['cases']} cases", dataset["modality"]) if t)),
@@ -88,7 +90,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         (
             "Machine",
             f"{machine['machine']}, {machine['cores']} cores, {machine['memory_gb'] or '?'} GB, "
-            f"{machine['gpu'] or 'no GPU'}, {machine['jobs']} pair(s) at a time",
+            f"{machine['gpu'] or 'no GPU'}, {pairs} at a time",
         ),
         ("Versions", f"Python {machine['python']}, {packages}"),
     ]
@@ -137,9 +139,11 @@ def detail(summary: dict[str, Any], metric: str) -> Grid:
     body = []
     for name, found in summary["overall"].items():
         s = found[metric]
-        interval = f"{number(s['ci95'][0], digits)} to {number(s['ci95'][1], digits)}"
         values = [number(s[k], digits) for k in ("mean", "sd", "median")]
-        body.append([name, str(s["n"]), *values, interval, p_text(s["p"])])
+        interval, p = f"{number(s['ci95'][0], digits)} to {number(s['ci95'][1], digits)}", p_text(s["p"])
+        if s["n"] < 2:  # one value has no spread, and nothing can be tested on it
+            values[1], interval, p = "–", "–", "–"
+        body.append([name, str(s["n"]), *values, interval, p])
     return ["Method", "n", "Mean", "SD", "Median", "95 % interval", "p"], body
 
 

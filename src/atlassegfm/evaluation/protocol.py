@@ -106,7 +106,7 @@ def plan(
 
 def _explicit(ids: list[str], atlases: list[str], name: str = "explicit atlases") -> Plan:
     pairs = [Pair(f, a, q, _pool(atlases, a, q)) for f, a in enumerate(atlases) for q in ids if q != a]
-    return Plan(tuple(pairs), f"{name}: {len(atlases)} atlas(es)")
+    return Plan(tuple(pairs), f"{name}: {len(atlases)} {'atlas' if len(atlases) == 1 else 'atlases'}")
 
 
 def _folds(ids: list[str], folds: int, seed: int) -> Plan:

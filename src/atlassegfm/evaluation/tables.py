@@ -192,10 +192,12 @@ def _most(evaluation: Evaluation, method: str, fact: str) -> int | None:
 
 
 def _steps(evaluation: Evaluation, method: str) -> dict[str, float]:
-    """Mean seconds of the steps of the run that serves a method, over the pairs that have them."""
-    run, _ = _source(evaluation, method)
+    """Mean seconds of the steps that a method needs, of the run that serves it, over the pairs that have them."""
+    from atlassegfm.evaluation.baselines.pipeline_run import needed_steps
+
+    run, output = _source(evaluation, method)
     collected: dict[str, list[float]] = defaultdict(list)
     for pair in evaluation.settings.plan.pairs:
         for step, seconds in evaluation.records[pair, run.label].facts.get("steps", {}).items():
             collected[step].append(seconds)
-    return {step: float(np.mean(values)) for step, values in collected.items()}
+    return needed_steps({step: float(np.mean(values)) for step, values in collected.items()}, output)

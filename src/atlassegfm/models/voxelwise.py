@@ -15,7 +15,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
-from atlassegfm.models.corruption import displaced_labels
 from atlassegfm.models.features import (
     appearance_features,
     image_features,
@@ -24,11 +23,10 @@ from atlassegfm.models.features import (
     signed_distance,
 )
 from atlassegfm.models.hints import mask_of_prompt
+from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, settled_errors
 from atlassegfm.prompts import THRESHOLD, Prompt
 from atlassegfm.volume import Grid, Volume, bounding_box
 
-#: Displacement amplitudes of the synthetic priors, relative to the measured error of the registration.
-AMPLITUDES = (0.7, 1.0, 1.0, 1.4)
 #: Voxels per label and prior that the classifier learns from, at most.
 SAMPLES = 15_000
 TREES = 80
@@ -106,22 +104,6 @@ class _View:
         return np.argwhere(self.band) + self.corner
 
 
-def _border_errors(support: Support) -> dict[int, float]:
-    """Border error of the support's priors, per label, in mm."""
-    spacing = support.image.spacing
-    return {v: border_error(support.priors.data == v, support.truth.data == v, spacing) for v in support.values}
-
-
-def border_error(prior: np.ndarray, truth: np.ndarray, spacing: np.ndarray) -> float:
-    """90th percentile of the distance in mm from the true border to the prior's border; 0 if either is empty."""
-    if not prior.any() or not truth.any():
-        return 0.0
-    box = bounding_box(prior | truth, margin=2)
-    truth, prior = truth[box], prior[box]
-    border = truth & ~ndimage.binary_erosion(truth, border_value=1)
-    return float(np.percentile(np.abs(signed_distance(prior, spacing))[border], 90))
-
-
 @dataclass(frozen=True, eq=False)
 class _Classifier:
     """What was learnt for one label."""
@@ -168,19 +150,18 @@ class VoxelwiseModel(SegmentationModel):
         """Learn every label from the atlas, its round-trip prior and random displacements of its labels."""
         rng = np.random.default_rng(self.seed)
         grid, truth = support.image.grid, support.truth.data
-        unit = float(np.prod(grid.spacing) ** (1.0 / 3.0))
         self._size_ml = {v: np.count_nonzero(truth == v) * grid.voxel_volume_ml for v in support.values}
-        amplitude = max(self._typical(_border_errors(support), unit), 0.5 * unit)
-        priors = [support.priors, *(displaced_labels(support.truth, a * amplitude, rng) for a in AMPLITUDES)]
-        errors = {v: self._hint_error(support, v) for v in support.values}
-        typical = self._typical(errors, unit)
+        unit = float(np.prod(grid.spacing) ** (1.0 / 3.0))
+        limits = {v: DEEPEST * depth(truth == v, grid.spacing) for v in support.values}
+        errors = settled_errors({v: self._border_error(support, v, "mask") for v in support.values}, limits, unit)
+        hints = settled_errors({v: self._border_error(support, v, support.kind) for v in support.values}, limits, unit)
         reaches = {
-            v: float(np.clip(BAND * max(e, typical), REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit))
-            for v, e in errors.items()
+            v: float(np.clip(BAND * e, REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit)) for v, e in hints.items()
         }
+        lessons = Lessons(support, unit, self.seed)
         widest, scene = max(reaches.values()), None
         for value, reach in reaches.items():
-            prompts = [prompt_from_labels(prior, value, support.kind) for prior in priors]
+            prompts = [prompt_from_labels(p, value, support.kind) for p in lessons.priors(value, errors[value])]
             if scene is None or support.kind != "mask":
                 seen = truth > 0 if support.kind == "mask" else truth == value
                 scene = _Scene.around(support.image, seen, widest)
@@ -193,13 +174,9 @@ class VoxelwiseModel(SegmentationModel):
             "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
         }
 
-    @staticmethod
-    def _typical(errors: dict[int, float], unit: float) -> float:
-        return float(np.median([e for e in errors.values() if e > 0] or [2.0 * unit]))
-
-    def _hint_error(self, support: Support, value: int) -> float:
-        """Border error of what the model is given for one label."""
-        prompt = support.prompt(value)
+    def _border_error(self, support: Support, value: int, kind: str) -> float:
+        """Border error in mm of what a prompt of this kind stands for; 0 for a label that the prior lost."""
+        prompt = prompt_from_labels(support.priors, value, kind)
         if prompt is None:
             return 0.0
         mask, _ = self._masks(prompt, support.image.grid)

@@ -92,7 +92,7 @@ class _Pair:
         self.mask = inside(apply_matrix(self.to_moving, self.positions), moving.grid.shape)
         if not bool(self.mask.any()):
             raise RegistrationError(
-                "atlas and query have no voxel in common where the alignment places them; try --method voxelmorph"
+                "atlas and query have no voxel in common where the alignment places them; use the method voxelmorph"
             )
 
     def warped(self, u: torch.Tensor) -> torch.Tensor:

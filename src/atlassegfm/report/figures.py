@@ -11,11 +11,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Bbox
 
 #: Colours by Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, it fades on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5C5C5C")
 _INK, _FAINT = "#1a1a1a", "#6b6b6b"
 _SMALL = 8.5
+#: Where the name of a point may stand, in points right of and above it, the best place first.
+_PLACES = tuple((side * right, up) for right, up in ((9, 0), (9, 9), (9, -9), (16, 20), (16, -20), (24, 34), (24, -34))
+                for side in (1, -1))  # fmt: skip
 
 
 def colour(position: int) -> str:
@@ -45,7 +49,7 @@ def box_plot(values: Mapping[str, Sequence[float]], title: str, *, seed: int = 0
             continue
         _box(axes, data, row, 0.5, colour(row))
         spread = rng.uniform(-0.14, 0.14, data.size)
-        axes.plot(data, row + spread, ".", ms=3.2, color=colour(row), alpha=0.65, mec="none")
+        axes.plot(data, row + spread, "o", ms=4.2, color=colour(row), alpha=0.9, mec="white", mew=0.6, zorder=3)
     _finish_rows(axes, names, title)
     return _svg(figure, title)
 
@@ -71,7 +75,8 @@ def grouped_box_plot(values: Mapping[str, Mapping[str, Sequence[float]]], title:
             if data.size:
                 _box(axes, data, row - 0.4 + (n + 0.5) * height, 0.8 * height, colour(n))
     handles = [mpl.patches.Patch(facecolor=colour(n), alpha=0.55, label=m) for n, m in enumerate(methods)]
-    columns = min(4, len(methods))
+    # Rows of the same length look better than a full one and a rest.
+    columns = -(-len(methods) // -(-len(methods) // 4))
     figure.legend(handles=handles, loc="upper center", ncols=columns, frameon=False, fontsize=_SMALL)
     _finish_rows(axes, labels, title)
     rows = -(-len(methods) // columns)
@@ -91,15 +96,9 @@ def time_plot(points: Mapping[str, tuple[float, float, float, float]], title: st
     """
     figure = Figure(figsize=(7.6, 4.2))
     axes = figure.add_subplot()
-    taken: list[tuple[float, float]] = []
-    for n, (name, (seconds, mean, low, high)) in enumerate(points.items()):
+    for n, (seconds, mean, low, high) in enumerate(points.values()):
         axes.plot([seconds, seconds], [low, high], color=colour(n), lw=1.6, alpha=0.6)
         axes.plot([seconds], [mean], "o", ms=7, color=colour(n))
-        # Methods that share a run often share their place, too: their names are stacked.
-        near = sum(abs(np.log10(seconds / s)) < 0.15 and abs(mean - m) < 0.01 for s, m in taken)
-        taken.append((seconds, mean))
-        place = {"xytext": (8, 4 - 12 * near), "textcoords": "offset points"}
-        axes.annotate(name, (seconds, mean), fontsize=9, color=_INK, **place)
     axes.set_xscale("log")
     times = [p[0] for p in points.values()]
     # Room for the names on the right, and at least half a decade so that ticks stay readable.
@@ -110,7 +109,47 @@ def time_plot(points: Mapping[str, tuple[float, float, float, float]], title: st
     axes.set_ylabel(title, color=_INK, fontsize=9)
     axes.grid(color="#e4e4e4", lw=0.8)
     _finish(axes)
+    _name_points(axes, points)
     return _svg(figure, f"{title} against time")
+
+
+def _name_points(axes: Axes, points: Mapping[str, tuple[float, float, float, float]]) -> None:
+    """Write each point's name beside it, in the nearest place where it covers little else."""
+    axes.figure.draw_without_rendering()  # fixes the scales: from here on places in pixels are final
+    unit = axes.figure.dpi / 72
+    centres = [axes.transData.transform(p[:2]) for p in points.values()]
+    solid = [Bbox.from_bounds(x - 5 * unit, y - 5 * unit, 10 * unit, 10 * unit) for x, y in centres]
+    bars = [axes.transData.transform_bbox(Bbox([[s, low], [s, high]])) for s, _, low, high in points.values()]
+    for (name, point), (x, y) in zip(points.items(), centres, strict=True):
+        width, height = _size(axes, _shortened(name))
+        boxes = [
+            Bbox.from_bounds(x + right * unit - width * (right < 0), y + up * unit - height / 2, width, height)
+            for right, up in _PLACES
+        ]
+        covered = [
+            9 * box.count_overlaps(solid) + box.count_overlaps(bars) + 99 * (not _within(box, axes.bbox))
+            for box in boxes
+        ]
+        best = covered.index(min(covered))
+        solid.append(boxes[best])
+        right, up = _PLACES[best]
+        line = {"arrowstyle": "-", "color": _FAINT, "lw": 0.6, "shrinkA": 1, "shrinkB": 4, "relpos": (right < 0, 0.5)}
+        axes.annotate(
+            _shortened(name), point[:2], (right, up), textcoords="offset points", fontsize=9, color=_INK, va="center",
+            ha="left" if right > 0 else "right", arrowprops=line if abs(up) > 10 else None,
+        )  # fmt: skip
+
+
+def _size(axes: Axes, name: str) -> tuple[float, float]:
+    """Width and height of a name in pixels."""
+    text = axes.text(0.5, 0.5, name, fontsize=9, transform=axes.transAxes)
+    extent = text.get_window_extent()
+    text.remove()
+    return extent.width, extent.height
+
+
+def _within(inner: Bbox, outer: Bbox) -> bool:
+    return outer.x0 <= inner.x0 and inner.x1 <= outer.x1 and outer.y0 <= inner.y0 and inner.y1 <= outer.y1
 
 
 def _known(values: Sequence[float]) -> np.ndarray:

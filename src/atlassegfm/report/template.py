@@ -13,7 +13,7 @@ PAGE = """{% macro grid(table) %}<table><thead><tr>{% for cell in table.header %
 :root { --ink: #1a1a1a; --faint: #5c5c5c; --line: #d9d9d9; --soft: #f5f6f7; --accent: #0072B2; --alarm: #a32020; }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--ink); background: #fff; margin: 0 auto;
-       max-width: 62rem; padding: 1.5rem 1.25rem 4rem; }
+       max-width: 70rem; padding: 1.5rem 1.25rem 4rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; border-bottom: 1px solid var(--line); }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 p, li { max-width: 46rem; } .note { color: var(--faint); font-size: .9rem; } .alarm { color: var(--alarm); }
@@ -22,10 +22,10 @@ dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1r
 dl.facts dt { color: var(--faint); } dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .65rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { background: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 td.text { text-align: left; white-space: normal; min-width: 9rem; } td.text:last-child { min-width: 18rem; } td.best { font-weight: 700; }
-figure { margin: 1rem 0; } figure svg { width: 100%; max-width: 47rem; height: auto; display: block; }
+figure { margin: 1rem 0; overflow-x: auto; } figure svg { width: 100%; min-width: 34rem; max-width: 47rem; height: auto; display: block; }
 .worst { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1.2rem; }
 .worst figure { margin: 0; } .worst img { width: 100%; display: block; border-radius: 4px; }
 figcaption { font-size: .88rem; margin-top: .35rem; }

@@ -7,6 +7,7 @@ import io
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from atlassegfm.report.planes import Anatomical, View, choose_views, grey_window, picture, scale_bar_mm
@@ -38,6 +39,9 @@ def comparison_picture(query: Volume, truth: np.ndarray, prediction: np.ndarray)
     figure = Figure(figsize=(3 * _PANE_INCHES, _PANE_INCHES), dpi=_DPI, facecolor="black")
     for n, view in enumerate(views):
         _pane(figure.add_axes((n / 3, 0, 1 / 3, 1)), view, image, masks, anatomical, window)
+    # Without a line between the panes the letters at their edges would read as one word.
+    for share in (1 / 3, 2 / 3):
+        figure.add_artist(Line2D([share, share], [0, 1], color="#777777", lw=1))
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None}, facecolor="black")
     return png.getvalue()

@@ -8,6 +8,11 @@ from atlassegfm.evaluation.baselines.base import Job, Outcome
 from atlassegfm.pipeline import segment
 from atlassegfm.registration.cache import RegistrationCache
 
+#: The timed steps of the pipeline in their order.
+STEPS = (
+    *("registration", "warp", "reverse registration", "round trip"),
+    *("customise", "fit fusion", "model and fusion", "quality"),
+)
 #: Steps of the pipeline that the warped atlas labels need, and those that only the fusion needs.
 ATLAS_STEPS = ("registration", "warp")
 FUSION_STEPS = ("fit fusion",)
@@ -39,16 +44,21 @@ def run_pipeline(job: Job) -> Outcome:
     return Outcome(maps, output_seconds(steps), facts | learnt(result.report))
 
 
-def output_seconds(steps: dict[str, float]) -> dict[str, float]:
-    """Time to each label map from the time of the steps.
+def needed_steps(steps: dict[str, float], output: str) -> dict[str, float]:
+    """The steps, in their order, that a run would have made for this label map alone.
 
     The registration alone would stop after the warp, the model alone would not fit the fusion. Applying the fusion is
     timed together with the model and stays in both.
     """
-    total = sum(steps.values())
-    atlas = sum(steps.get(k, 0.0) for k in ATLAS_STEPS)
-    model = total - sum(steps.get(k, 0.0) for k in FUSION_STEPS)
-    return {"final": total, "model": model, "atlas": atlas} if total else {}
+    left_out = FUSION_STEPS if output == "model" else ()
+    wanted = ATLAS_STEPS if output == "atlas" else [step for step in steps if step not in left_out]
+    order = [*STEPS, *steps]
+    return {step: steps[step] for step in sorted(wanted, key=order.index) if step in steps}
+
+
+def output_seconds(steps: dict[str, float]) -> dict[str, float]:
+    """Time to each label map from the time of the steps; empty where no step was timed."""
+    return {name: sum(needed_steps(steps, name).values()) for name in LEARNING_STEPS} if steps else {}
 
 
 def learnt(report: dict[str, Any]) -> dict[str, dict[str, int]]:

@@ -1,0 +1,89 @@
+"""What a model is taught on the atlas: priors that err as registration errs, never more than a label can bear."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from atlassegfm.models.base import Support
+from atlassegfm.models.corruption import displaced_labels
+from atlassegfm.models.features import signed_distance
+from atlassegfm.volume import Volume, bounding_box
+
+#: Displacement amplitudes of the synthetic priors, relative to the label's own border error.
+AMPLITUDES = (0.7, 1.0, 1.0, 1.4)
+#: Largest border error that is believed, relative to the depth of the label.
+DEEPEST = 0.75
+#: A round-trip prior below this Dice is no lesson: there registration failed.
+LEAST_DICE = 0.5
+#: Border error of the prior that stands in for it, relative to the depth of the label.
+STAND_IN = 0.4
+
+
+def depth(mask: np.ndarray, spacing: np.ndarray) -> float:
+    """Greatest distance in mm from a voxel of the mask to the mask's border."""
+    return float(-signed_distance(mask[bounding_box(mask, margin=1)], spacing).min())
+
+
+def settled_errors(errors: dict[int, float], limits: dict[int, float], unit: float) -> dict[int, float]:
+    """Border errors made usable: no more than the label's own thickness allows, no less than half the usual one.
+
+    A prior that is off by more than a label's depth tells nothing about where it is; one failed label must not make
+    the model expect the same of its neighbours.
+    """
+    capped = {v: min(e, limits[v]) for v, e in errors.items()}
+    usual = float(np.median([e for e in capped.values() if e > 0] or [2.0 * unit]))
+    return {v: max(e, 0.5 * usual, 0.5 * unit) for v, e in capped.items()}
+
+
+class Lessons:
+    """Imperfect priors to learn from: the round trip's, and displacements of the truth by as much as a label errs."""
+
+    def __init__(self, support: Support, unit: float, seed: int) -> None:
+        self._support, self._unit, self._seed = support, unit, seed
+        self._displaced: dict[int, list[Volume]] = {}
+
+    def priors(self, value: int, error: float) -> list[Volume]:
+        """Label maps for one label whose border is off by about `error` mm."""
+        octave = round(np.log2(error / self._unit))
+        if octave not in self._displaced:
+            rng = np.random.default_rng([self._seed, octave + 100])
+            size = self._unit * 2.0**octave
+            self._displaced[octave] = [displaced_labels(self._support.truth, a * size, rng) for a in AMPLITUDES]
+        return [self._support.priors, *self._displaced[octave]]
+
+
+def border_error(prior: np.ndarray, truth: np.ndarray, spacing: np.ndarray) -> float:
+    """90th percentile of the distance in mm from the true border to the prior's border; 0 if either is empty."""
+    if not prior.any() or not truth.any():
+        return 0.0
+    box = bounding_box(prior | truth, margin=2)
+    truth, prior = truth[box], prior[box]
+    border = truth & ~ndimage.binary_erosion(truth, border_value=1)
+    return float(np.percentile(np.abs(signed_distance(prior, spacing))[border], 90))
+
+
+def usable_priors(truth: Volume, returned: Volume, seed: int) -> Volume:
+    """The round-trip label map, with labels that it lost replaced by a displaced copy of the truth.
+
+    Model and fusion learn from the support how far to trust a prior. A label that did not survive the round trip would
+    teach them that priors are worthless and make them follow the model wherever it goes.
+
+    Parameters
+    ----------
+    truth, returned : Volume
+        Atlas label map, and its copy after the trip to the query and back, on the same grid.
+    seed : int
+        Seed of the displacements.
+    """
+    out = returned.data.copy()
+    for value in (int(v) for v in np.unique(truth.data) if v != 0):
+        wanted, got = truth.data == value, returned.data == value
+        if 2 * np.count_nonzero(wanted & got) >= LEAST_DICE * (np.count_nonzero(wanted) + np.count_nonzero(got)):
+            continue
+        out[out == value] = 0
+        alone = truth.with_data(wanted.astype(np.uint8))
+        size = STAND_IN * depth(wanted, truth.spacing)
+        moved = displaced_labels(alone, size, np.random.default_rng([seed, value])).data > 0
+        out[moved] = value
+    return returned.with_data(out)

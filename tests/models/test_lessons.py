@@ -1,0 +1,69 @@
+"""Priors to learn from."""
+
+import numpy as np
+import pytest
+
+from atlassegfm.models.base import Support
+from atlassegfm.models.lessons import Lessons, border_error, depth, settled_errors, usable_priors
+from atlassegfm.volume import Grid, Volume
+
+GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
+
+
+@pytest.fixture
+def truth() -> Volume:
+    i, j, k = np.meshgrid(*map(np.arange, GRID.shape), indexing="ij")
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[((i - 16) / 9) ** 2 + ((j - 20) / 10) ** 2 + ((k - 16) / 8) ** 2 < 1] = 1
+    labels[((i - 33) / 6) ** 2 + ((j - 20) / 8) ** 2 + ((k - 16) / 7) ** 2 < 1] = 2
+    return Volume(labels, GRID)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def test_border_error_of_a_shift_is_about_the_shift(truth):
+    # 4 voxels of 1.5 mm: the surface across the shift is off by 6 mm, the surface along it by nothing.
+    error = border_error(np.roll(truth.data, 4, axis=1) == 1, truth.data == 1, GRID.spacing)
+    assert 4.0 < error < 7.0
+    assert border_error(np.zeros(GRID.shape, bool), truth.data == 1, GRID.spacing) == 0.0
+
+
+def test_depth_of_a_slab_is_half_its_thickness():
+    mask = np.zeros((20, 30, 30), bool)
+    mask[5:11, 2:28, 2:28] = True
+    assert depth(mask, np.array([2.0, 2.0, 2.0])) == pytest.approx(5.0)
+
+
+def test_one_failed_label_does_not_raise_the_others():
+    errors = settled_errors({1: 30.0, 2: 2.0, 3: 0.0, 4: 2.4}, {1: 9.0, 2: 9.0, 3: 9.0, 4: 9.0}, unit=1.0)
+    assert errors == {1: 9.0, 2: 2.0, 3: pytest.approx(1.2), 4: 2.4}
+
+
+def test_no_error_at_all_still_teaches_a_little():
+    assert settled_errors({1: 0.0}, {1: 50.0}, unit=2.0) == {1: 2.0}
+
+
+def test_lessons_err_by_what_the_label_errs(truth):
+    lessons = Lessons(Support(truth, truth, truth), unit=1.5, seed=0)
+    small, large = lessons.priors(1, 1.5), lessons.priors(1, 6.0)
+    assert len(small) == len(large) == 5
+    mean = [np.mean([dice(p.data == 1, truth.data == 1) for p in priors[1:]]) for priors in (small, large)]
+    assert mean[0] > mean[1] + 0.1
+    assert mean[1] > 0.3
+
+
+def test_lessons_do_not_depend_on_the_order_in_which_labels_ask(truth):
+    first, second = (Lessons(Support(truth, truth, truth), unit=1.5, seed=0) for _ in range(2))
+    first.priors(2, 6.0)
+    np.testing.assert_array_equal(first.priors(1, 1.5)[1].data, second.priors(1, 1.5)[1].data)
+
+
+def test_a_lost_label_gets_a_stand_in_and_the_others_stay(truth):
+    returned = truth.data.copy()
+    returned[returned == 1] = 0
+    out = usable_priors(truth, truth.with_data(returned), seed=0).data
+    assert 0.5 < dice(out == 1, truth.data == 1) < 0.98
+    np.testing.assert_array_equal((out == 2) | (out == 1), (returned == 2) | (out == 1))
+    np.testing.assert_array_equal(usable_priors(truth, truth, seed=0).data, truth.data)
