@@ -98,7 +98,9 @@ def measure(arguments):
     results = {}
     for name, (environment, _) in SETTINGS.items():
         command = [sys.executable, __file__, "--child", name, "--repeats", str(arguments.repeats)]
-        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, encoding="utf-8", check=True
+        )
         results[name] = json.loads(done.stdout)
         if not arguments.json:
             r = results[name]

@@ -98,7 +98,7 @@ def main():
     results = {}
     for kind in ("kalman", "gate"):
         command = [sys.executable, __file__, *sys.argv[1:], "--child", kind]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=os.environ)
         results[kind] = json.loads(done.stdout)
         if not arguments.json:
             print(f"{kind:7s}", "  ".join(f"{key} {value}" for key, value in results[kind].items()), flush=True)

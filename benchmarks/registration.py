@@ -157,7 +157,9 @@ def run_pair(method, pair, arguments):
         (Path(folder) / "job.json").write_text(json.dumps(job))
         command = [sys.executable, __file__, "--child", str(Path(folder) / "job.json")]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=arguments.timeout, check=False)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", timeout=arguments.timeout, check=False
+            )
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
             figures = json.loads(answer.read_text()) if answer.exists() else {"error": f"crash: {lines[-1]}"}
         except subprocess.TimeoutExpired:

@@ -73,7 +73,9 @@ def assert_one_line_error(result, *words: str, code: int = 2):
 
 
 def run_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    ).stdout.strip()
 
 
 def test_import_and_help_do_not_import_torch():

@@ -51,7 +51,7 @@ def test_command_runs(command, demo_folder):
         [sys.executable, "-m", "atlassegfm.cli", *arguments],
         cwd=demo_folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

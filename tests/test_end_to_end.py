@@ -23,7 +23,7 @@ DAMAGED = ("missing", "text", "truncated", "nan", "constant", "flat", "collapsed
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(COMMAND), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+        [str(COMMAND), *map(str, arguments)], cwd=cwd, capture_output=True, encoding="utf-8", check=False, timeout=300
     )
 
 

@@ -153,5 +153,5 @@ def test_write_image_keeps_the_header_of_like_only_on_its_grid(tmp_path, image):
 
 def test_importing_the_package_does_not_import_the_file_libraries():
     code = "import sys, atlassegfm.atlas; print([m for m in ('nibabel', 'SimpleITK', 'torch') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"

@@ -82,4 +82,4 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
 def test_importing_is_light():
     heavy = "('torch', 'numpy', 'scipy')"
     code = f"import sys, atlassegfm.presets; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8").stdout.strip() == "[]"

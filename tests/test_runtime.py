@@ -28,7 +28,11 @@ def run_child(**variables: str) -> dict:
     dropped = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     environment = {k: v for k, v in os.environ.items() if k not in dropped and not k.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD], env={**environment, **variables}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD],
+        env={**environment, **variables},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     return json.loads(done.stdout)
 

@@ -140,7 +140,7 @@ def test_the_script_writes_the_page_from_what_is_there(tmp_path, summaries):
         (tmp_path / "out" / name / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
     page = tmp_path / "results.md"
     line = [sys.executable, ROOT / "benchmarks" / "results.py", "--page-only"]
-    done = subprocess.run([*line, "--out", tmp_path / "out", "--page", page], capture_output=True, text=True)
+    done = subprocess.run([*line, "--out", tmp_path / "out", "--page", page], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     text = page.read_text(encoding="utf-8")
     assert "## Toy" in text

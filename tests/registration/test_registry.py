@@ -48,7 +48,7 @@ def test_unknown_method_lists_the_known_ones():
 
 def test_the_registry_does_not_import_torch():
     code = "import sys, atlassegfm.registration.registry; print('torch' in sys.modules, 'SimpleITK' in sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
     assert out.split() == ["False", "False"]
 
 

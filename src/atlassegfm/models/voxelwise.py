@@ -27,8 +27,8 @@ from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, set
 from atlassegfm.prompts import THRESHOLD, Prompt
 from atlassegfm.volume import Grid, Volume, bounding_box
 
-#: Voxels per label and prior that the classifier learns from, at most.
-SAMPLES = 15_000
+#: Voxels per label and prior that the classifier learns from: at most so many, fewer where many labels share the time.
+SAMPLES, SAMPLES_OF_ALL_LABELS, FEWEST_SAMPLES = 15_000, 240_000, 2_000
 TREES = 80
 FOLDS = 3
 #: The band around the prior that is classified: this many times the 90th percentile of the prior's border error.
@@ -139,6 +139,7 @@ class VoxelwiseModel(SegmentationModel):
         self.seed = seed
         self._classifiers: dict[int, _Classifier] = {}
         self._size_ml: dict[int, float] = {}
+        self._samples = SAMPLES
         self._image: Volume | None = None
         self._scene: _Scene | None = None
 
@@ -150,6 +151,7 @@ class VoxelwiseModel(SegmentationModel):
         """Learn every label from the atlas, its round-trip prior and random displacements of its labels."""
         rng = np.random.default_rng(self.seed)
         grid, truth = support.image.grid, support.truth.data
+        self._samples = max(FEWEST_SAMPLES, min(SAMPLES, SAMPLES_OF_ALL_LABELS // len(support.values)))
         self._size_ml = {v: np.count_nonzero(truth == v) * grid.voxel_volume_ml for v in support.values}
         unit = float(np.prod(grid.spacing) ** (1.0 / 3.0))
         limits = {v: DEEPEST * depth(truth == v, grid.spacing) for v in support.values}
@@ -196,7 +198,7 @@ class VoxelwiseModel(SegmentationModel):
             if view is None or not len(view.rows):
                 continue
             index = view.index()
-            chosen = np.sort(rng.choice(len(index), size=min(SAMPLES, len(index)), replace=False))
+            chosen = np.sort(rng.choice(len(index), size=min(self._samples, len(index)), replace=False))
             rows.append(view.rows[chosen])
             truths.append(truth[tuple(index[chosen].T)])
             folds.append(_block_fold(index[chosen], scene.grid.spacing, 2.0 * reach))
