@@ -28,9 +28,9 @@ from atlassegfm.prompts import THRESHOLD, Prompt
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Voxels per label and prior that the classifier learns from: at most so many, fewer where many labels share the time.
-SAMPLES, SAMPLES_OF_ALL_LABELS, FEWEST_SAMPLES = 15_000, 240_000, 2_000
+SAMPLES, SAMPLES_OF_ALL_LABELS, FEWEST_SAMPLES = 10_000, 160_000, 2_000
 TREES = 80
-FOLDS = 3
+FOLDS = 2
 #: The band around the prior that is classified: this many times the 90th percentile of the prior's border error.
 BAND = 2.0
 #: Bounds of the reach in units of the cube root of the voxel volume.
