@@ -156,7 +156,9 @@ class VoxelwiseModel(SegmentationModel):
         unit = float(np.prod(grid.spacing) ** (1.0 / 3.0))
         limits = {v: DEEPEST * depth(truth == v, grid.spacing) for v in support.values}
         errors = settled_errors({v: self._border_error(support, v, "mask") for v in support.values}, limits, unit)
-        hints = settled_errors({v: self._border_error(support, v, support.kind) for v in support.values}, limits, unit)
+        hints = errors
+        if support.kind != "mask":
+            hints = settled_errors({v: self._border_error(support, v, support.kind) for v in errors}, limits, unit)
         reaches = {
             v: float(np.clip(BAND * e, REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit)) for v, e in hints.items()
         }

@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from atlassegfm.registration.grids import apply_matrix, gradient, identity, inside, sample, smooth_inside, voxel_map
 from atlassegfm.registration.initialise import MIN_OVERLAP, OVERLAP_POWER, Start
+from atlassegfm.registration.transform import Affine
 from atlassegfm.volume import Grid, Volume
 
 #: Residuals beyond this many robust standard deviations lose weight (Huber): other anatomy must not pull.
@@ -210,7 +211,7 @@ def affine_candidates(
         fit = optimise(problem, start.matrix if dof == 12 else _rigid_part(start.matrix, fixed.grid.centre), 6)
         if dof == 12:
             fit = optimise(problem, fit.matrix, 12)
-        apart = [np.abs(_moved(fit.matrix, corners) - _moved(other.matrix, corners)).max() for other in fits]
+        apart = [np.abs(Affine(fit.matrix)(corners) - Affine(other.matrix)(corners)).max() for other in fits]
         if fit.score > -1.0 and all(distance > fixed.spacing.max() for distance in apart):
             fits.append(fit)
     return sorted(fits, key=lambda f: -f.score)
@@ -221,9 +222,5 @@ def _rigid_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     out = np.eye(4)
     out[:3, :3] = u @ vt
-    out[:3, 3] = _moved(matrix, centre) - out[:3, :3] @ centre
+    out[:3, 3] = Affine(matrix)(centre) - out[:3, :3] @ centre
     return out
-
-
-def _moved(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
