@@ -1,7 +1,7 @@
 """Time all metrics of one label on 256x256x240 masks: ``python benchmarks/metrics.py [--repeat 3]``.
 
-The bar is 3 s per label; CPU seconds count, because the code has one thread and wall time on a busy machine measures
-the other jobs. Shapes: a liver-sized organ with a rough border and a far false-positive island, a small organ
+The bar is 3 s per label; CPU seconds count (of both threads together), because wall time on a busy machine measures the
+other jobs. Shapes: a liver-sized organ with a rough border and a far false-positive island, a small organ
 against a much larger one (the slow case of a neighbour search), a thin branching tube, a mask against nothing.
 """
 

@@ -186,8 +186,9 @@ def parse():
     unknown = [name for name in arguments.methods if name.partition("@")[0] not in METHODS]
     if unknown:
         parser.error(f"unknown methods {', '.join(unknown)}: choose out of {', '.join(METHODS)}")
-    if any("@" in name and METHODS[name.partition("@")[0]].extra is None for name in arguments.methods):
-        parser.error("only the peers (greedy, ants-syn) take another working copy by @")
+    peers = [name for name, info in METHODS.items() if info.extra is not None]
+    if any("@" in name and name.partition("@")[0] not in peers for name in arguments.methods):
+        parser.error(f"only the peers ({', '.join(peers)}) take another working copy by @")
     return arguments
 
 
@@ -231,7 +232,7 @@ def _peers():
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for package in ("picsl-greedy", "antspyx"):
+    for package in ("picsl-greedy", "antspyx", "itk-elastix", "convexAdam"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

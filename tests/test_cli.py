@@ -129,8 +129,32 @@ def test_options_reach_the_pipeline(files, fake_pipeline):
     assert atlas.names == {3: "milz"}
     del options["progress"]
     assert options == {
-        "model": "none", "prompt": "mask", "registration": "affine", "fusion": "gate", "device": "cpu", "seed": 7,
+        "model": "none", "prompt": "mask", "registration": "affine", "registration_options": {}, "fusion": "gate",
+        "device": "cpu", "seed": 7,
     }  # fmt: skip
+
+
+def test_options_of_the_registration_reach_the_pipeline(files, fake_pipeline):
+    more = ("--registration-option", "iterations=50", "--registration-option", "bfloat16=yes")
+    assert segment(files, "--registration", "voxelmorph", *more).exit_code == 0
+    assert segment(files, "--preset", "vm-base", *more).exit_code == 0
+    first, second = (options["registration_options"] for _, options in fake_pipeline.calls)
+    assert first == {"iterations": 50, "bfloat16": True}
+    assert second == {"iterations": 50, "learning_rate": 1e-4, "similarity": "mse", "bfloat16": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("speed=9", ("registration voxelmorph", "no option 'speed'", "iterations")),
+        ("iterations", ("--registration-option", "KEY=VALUE")),
+        ("iterations=many", ("iterations", "whole number", "'many'")),
+    ],
+)
+def test_bad_options_of_the_registration_are_one_line(files, fake_pipeline, text, words):
+    result = segment(files, "--registration", "voxelmorph", "--registration-option", text)
+    assert_one_line_error(result, *words)
+    assert not fake_pipeline.calls
 
 
 def test_a_prompt_that_the_model_does_not_take_is_one_line(files, fake_pipeline):

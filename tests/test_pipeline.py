@@ -95,6 +95,7 @@ def test_no_query_label_can_reach_the_code():
         "model",
         "prompt",
         "registration",
+        "registration_options",
         "fusion",
         "device",
         "seed",
@@ -120,6 +121,13 @@ def test_the_cache_is_asked_for_the_two_images_only(atlas, pair):
     assert second.report["seconds_saved"]["registration"] > second.report["timings"]["registration"]
 
 
+def test_options_of_the_registration_reach_it_and_the_report(atlas, pair):
+    told = {"iterations": "2", "voxels": 12}  # texts are made numbers, as from a command line
+    out = segment(atlas, pair.query, model="none", registration="voxelmorph", registration_options=told)
+    assert out.report["parameters"]["registration_options"] == {"iterations": 2, "voxels": 12}
+    assert out.report["registration"]["iterations"] == 2
+
+
 def test_a_label_outside_the_query_is_empty_with_a_warning(pair):
     """A label in the atlas's corner, and a query whose field of view ends well before it."""
     labels = pair.labels.data.copy()
@@ -139,6 +147,11 @@ def test_a_label_outside_the_query_is_empty_with_a_warning(pair):
     [
         ({"model": "magic"}, "unknown model 'magic'"),
         ({"registration": "magic"}, "unknown registration method"),
+        (
+            {"registration_options": {"speed": 9}, "registration": "voxelmorph"},
+            "no option 'speed'; expected one of iter",
+        ),
+        ({"registration_options": {"iterations": 0}, "registration": "voxelmorph"}, "expected 1 or more, got 0"),
         ({"fusion": "magic"}, "unknown fusion"),
         ({"prompt": "shout"}, "unknown prompt"),
         ({"model": "none", "prompt": "click"}, "takes mask as prompt, not click"),

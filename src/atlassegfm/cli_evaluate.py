@@ -25,13 +25,15 @@ def evaluate_command(
     ],
     labels: Annotated[str | None, typer.Option(help="Label values, for example 1,2,6; default all.")] = None,
     preset: Annotated[
-        str, typer.Option(help="Method to measure, with its model alone and its registration alone.")
+        str,
+        typer.Option(help="Method to measure, with its model alone and its registration alone; as for --methods."),
     ] = "default",
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods in place of --preset: names or settings (registration=greedy+model=none), comma-separated; "
-            "the first is the reference of the tests. 'list' shows all names."
+            help="Methods in place of --preset: names, settings (registration=greedy+model=none) or both "
+            "(vm-base+registration.iterations=50), comma-separated; the first is the reference of the tests. 'list' "
+            "shows all names."
         ),
     ] = None,
     ladder: Annotated[
@@ -50,7 +52,7 @@ def evaluate_command(
 ) -> None:
     """Measure methods on a labelled data set: metrics, tables, a report. An interrupted run continues when repeated."""
     from atlassegfm.evaluation.api import Request, evaluate
-    from atlassegfm.evaluation.ladders import ladder_reference, write_ladder
+    from atlassegfm.evaluation.ladders import ladder_left_out, ladder_reference, write_ladder
     from atlassegfm.evaluation.methods import parse_method
 
     if _listed(methods, ladder):
@@ -73,6 +75,7 @@ def evaluate_command(
         device=device,
         jobs=jobs,
         command=shlex.join(["atlassegfm", *sys.argv[1:]]),
+        left_out={} if ladder is None else ladder_left_out(ladder, base),
     )
     with _progress_bar() as progress:
         summary = evaluate(request, progress=progress)
@@ -84,18 +87,36 @@ def evaluate_command(
     else:
         _print_summary(summary)
         typer.echo(f"written to {output}/: {', '.join(written)}")
+    _complain_if_all_failed(summary)
 
 
 def _listed(methods: str | None, ladder: str | None) -> bool:
     """Print the list that was asked for with the word 'list'."""
+    from atlassegfm.evaluation.availability import missing_parts
     from atlassegfm.evaluation.ladders import LADDERS
     from atlassegfm.evaluation.methods import PRESETS
 
     if methods == "list":
-        _print_list({name: method.summary for name, method in PRESETS.items()})
+        _print_list({name: f"{method.summary}{_needs(missing_parts(method))}" for name, method in PRESETS.items()})
     if ladder == "list":
         _print_list({name: entry.title for name, entry in LADDERS.items()})
     return "list" in (methods, ladder)
+
+
+def _needs(missing: list[str]) -> str:
+    return f" [not here: needs {' and '.join(missing)}]" if missing else ""
+
+
+def _complain_if_all_failed(summary: dict[str, Any]) -> None:
+    """Raise when no pair of any method was finished: what was written holds failures alone."""
+    from atlassegfm.errors import AtlasSegError
+
+    if not any(cost["pairs"] for cost in summary["cost"].values()):
+        first = summary["failures"][0]
+        raise AtlasSegError(
+            f"expected results, but every pair failed; cure the first reason and run again: {first['atlas']} -> "
+            f"{first['query']}: {first['error']}"
+        )
 
 
 def _methods(base: Method, methods: str | None, ladder: str | None) -> list[Method]:
@@ -144,11 +165,19 @@ def _progress_bar() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        line = bar.add_task("pairs", total=None)
-        yield lambda done, total, text: bar.update(
-            line, completed=done, total=total, description=f"pairs {text}".strip()
-        )
+    bar = Progress(*columns, console=Console(stderr=True))
+    line = bar.add_task("pairs", total=None)
+
+    def update(done: int, total: int, text: str) -> None:
+        # Begun late: what is refused before the first pair needs no bar above its one line.
+        bar.start()
+        bar.update(line, completed=done, total=total, description=f"pairs {text}".strip())
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _print_list(entries: dict[str, str]) -> None:
@@ -158,22 +187,28 @@ def _print_list(entries: dict[str, str]) -> None:
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    from atlassegfm.evaluation.markdown import number, p_text, plus_minus, seconds_text
+    from atlassegfm.evaluation.markdown import notices, number, p_text, pair_count, plus_minus, seconds_text
 
-    table = Table(title=f"{summary['dataset']['name']}: {len(summary['protocol']['pairs'])} pairs")
-    for column in ("Method", "Dice", "NSD", "HD95 mm", "s / pair", "p (Dice)", "Failed"):
-        table.add_column(column, justify="left" if column == "Method" else "right", no_wrap=column != "Method")
+    # No lines between columns: names of methods need the room on a terminal of 80 characters.
+    title = f"{summary['dataset']['name']}: {pair_count(summary)}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    table.add_column("Method", overflow="fold")
+    for column in ("Dice", "NSD", "HD95 mm", "s / pair", "p (Dice)", "Failed"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, found in summary["overall"].items():
         means = [number(found["nsd"]["mean"], 3), number(found["hd95"]["mean"], 2)]
-        cost = [seconds_text(summary["cost"][name]["seconds_mean"]), p_text(found["dice"]["p"])]
+        # Nothing can be tested on one value.
+        p = found["dice"]["p"] if found["dice"]["n"] > 1 else None
+        cost = [seconds_text(summary["cost"][name]["seconds_mean"]), p_text(p)]
         failed = sum(f["method"] == name for f in summary["failures"])
         table.add_row(name, plus_minus(found["dice"], 3), *means, *cost, str(failed))
     console = Console()
     console.print(table)
-    for notice in summary["protocol"]["notices"]:
+    for notice in notices(summary):
         console.print(f"Notice: {notice}", highlight=False, markup=False)
     for failure in summary["failures"][:5]:
         text = f"Failed: {failure['method']}, {failure['atlas']} -> {failure['query']}: {failure['error']}"

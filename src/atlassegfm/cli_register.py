@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
 
 #: Endings of the files whose names are known before anything is computed.
@@ -25,6 +26,9 @@ def register_command(
     option: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Option of the method, such as iterations=200; may be given again."),
+    ] = None,
+    quality: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help=f"Work put in by our own method: {', '.join(QUALITIES)}.")
     ] = None,
     inverse_consistency: Annotated[
         bool, typer.Option("--inverse-consistency", help="Register the other way round too and measure the difference.")
@@ -50,7 +54,8 @@ def register_command(
 
     set_up_logging(verbose)
     check_choice(method, METHODS, "--method")
-    options = read_options(method, METHODS[method].options, key_values(option, "--option"))
+    given = key_values(option, "--option") | ({} if quality is None else {"quality": quality})
+    options = read_options(method, METHODS[method].options, given)
     inputs = {"fixed": fixed, "moving": moving} | ({} if moving_labels is None else {"moving_labels": moving_labels})
     for path in inputs.values():
         check_readable(path)

@@ -11,6 +11,7 @@ import typer
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
 from atlassegfm.presets import PRESETS, preset_options
+from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ def segment_command(
     ] = "builtin",
     prompt: Annotated[str, typer.Option(help=f"What the model is given: {', '.join(PROMPTS)}.")] = "auto",
     registration: Annotated[str, typer.Option(help=f"Registration method: {', '.join(METHODS)}.")] = "default",
+    registration_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Option of the registration method, such as iterations=200; may be given again."
+        ),
+    ] = None,
+    quality: Annotated[
+        str | None,
+        typer.Option(metavar="LEVEL", help=f"Work put in by our own registration: {', '.join(QUALITIES)}."),
+    ] = None,
     fusion: Annotated[
         str, typer.Option(help=f"How atlas and model are brought together: {', '.join(FUSIONS)}.")
     ] = "kalman",
@@ -69,7 +80,10 @@ def segment_command(
 
     set_up_logging(verbose)
     method = {"model": model, "prompt": prompt, "registration": registration, "fusion": fusion}
-    method = _with_preset(preset, {key: value for key, value in method.items() if _given(ctx, key)})
+    given = {key: value for key, value in method.items() if _given(ctx, key)}
+    registration_options = cli_checks.key_values(registration_option, "--registration-option")
+    registration_options |= {} if quality is None else {"quality": quality}
+    method = _with_preset(preset, given, registration_options)
     values = cli_checks.whole_numbers(only, "--only")
     names = cli_checks.label_names_source(label_names)
     jobs = cli_checks.plan_jobs(queries, out, [atlas, labels])
@@ -88,14 +102,17 @@ def _given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _with_preset(preset: str, given: dict[str, str]) -> dict[str, str]:
+def _with_preset(preset: str, given: dict[str, str], registration_options: dict[str, str]) -> dict[str, Any]:
     """Model, prompt, registration and fusion: those of the preset, replaced by those given, all checked."""
     from atlassegfm.cli_checks import check_choice
+    from atlassegfm.registration.options import read_options
 
     choices = {"model": MODELS, "prompt": PROMPTS, "registration": METHODS, "fusion": FUSIONS}
     for key, value in given.items():
         check_choice(value, choices[key], f"--{key}")
-    options = preset_options(preset, given)
+    options = preset_options(preset, given | {"registration_options": registration_options})
+    method = METHODS[options["registration"]]
+    options["registration_options"] = read_options(method.name, method.options, options["registration_options"])
     model = options["model"]
     check_choice(options["prompt"], ("auto", *MODELS[model].prompts), f"--prompt of model {model}")
     return options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.registry import create_model, model_info
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
+from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import resample_image, resample_labels
@@ -86,6 +87,7 @@ class _Run:
             seed=self.options["seed"],
             device=self.options["device"],
             progress=lambda name, fraction: self.progress(f"{step}: {name}", fraction),
+            options=self.options["registration_options"],
         )
         result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
         if saved is not None:
@@ -103,6 +105,7 @@ def segment(
     model: str = "builtin",
     prompt: str = "auto",
     registration: str = "default",
+    registration_options: Mapping[str, Any] | None = None,
     fusion: str = "kalman",
     device: str = "auto",
     seed: int = 0,
@@ -128,6 +131,8 @@ def segment(
         What the model is given; "auto" is the model's preferred kind.
     registration : str
         A name out of `atlassegfm.registration.registry.METHODS`.
+    registration_options : mapping, optional
+        What that method takes beyond seed and device, such as ``{"iterations": 200}`` for "voxelmorph".
     fusion : str
         How prior and model are combined, a name out of `atlassegfm.fusion.FUSIONS`; "none" is the model alone.
     device : {"auto", "cpu", "cuda"}
@@ -154,7 +159,13 @@ def segment(
     """
     prepare_compute()
     options = _checked_options(
-        model=model, prompt=prompt, registration=registration, fusion=fusion, device=device, seed=seed
+        model=model,
+        prompt=prompt,
+        registration=registration,
+        registration_options=registration_options or {},
+        fusion=fusion,
+        device=device,
+        seed=seed,
     )
     run = _Run(atlas, query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
     forward = run.registered(query, atlas.image, "registration")
@@ -183,6 +194,8 @@ def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
     info = model_info(options["model"])
     if options["registration"] not in METHODS:
         raise InputError(f"unknown registration method {options['registration']!r}: choose one of {', '.join(METHODS)}")
+    method = METHODS[options["registration"]]
+    options["registration_options"] = read_options(method.name, method.options, options["registration_options"])
     if options["fusion"] not in FUSIONS:
         raise InputError(f"unknown fusion {options['fusion']!r}: choose one of {', '.join(FUSIONS)}")
     if options["prompt"] not in PROMPTS:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Any
 
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS
@@ -12,7 +13,13 @@ from atlassegfm.models.registry import MODELS
 from atlassegfm.registration.registry import METHODS
 
 #: Extra of a registration method to the module that it brings.
-_EXTRA_MODULES = {"greedy": "picsl_greedy", "ants": "ants", "elastix": "itk"}
+_EXTRA_MODULES = {"greedy": "picsl_greedy", "ants": "ants", "elastix": "itk", "convexadam": "convexAdam"}
+#: The paper's test-time network, said in full so that it stays the paper's whatever the method's defaults become.
+PAPER_NETWORK = {"iterations": 1000, "learning_rate": 1e-4, "similarity": "mse"}
+
+
+#: The parts that a method is made of.
+PARTS = ("registration", "model", "prompt", "fusion")
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Preset:
         What the user types, and one line for lists.
     registration, model, prompt, fusion : str
         As in `atlassegfm.pipeline.segment`. Parts that this version does not have may be named: see `missing_parts`.
+    registration_options : mapping
+        As in `atlassegfm.pipeline.segment`.
     """
 
     name: str
@@ -33,10 +42,12 @@ class Preset:
     model: str = "builtin"
     prompt: str = "auto"
     fusion: str = "kalman"
+    registration_options: Mapping[str, Any] = field(default_factory=dict)
 
-    def options(self) -> dict[str, str]:
+    def options(self) -> dict[str, Any]:
         """Keyword arguments for `atlassegfm.pipeline.segment`."""
-        return {key: getattr(self, key) for key in ("registration", "model", "prompt", "fusion")}
+        parts = {key: getattr(self, key) for key in PARTS}
+        return parts | {"registration_options": dict(self.registration_options)}
 
 
 #: "default" is ours, "paper" has the paper's settings throughout.
@@ -53,9 +64,22 @@ PRESETS: dict[str, Preset] = {
         Preset("identity", "no registration: positions of the headers", registration="identity", model="none"),
         Preset("rigid", "rigid registration alone", registration="rigid", model="none"),
         Preset("affine", "rigid and affine registration alone", registration="affine", model="none"),
-        Preset("vm-base", "the paper's registration alone", registration="voxelmorph", model="none"),
+        Preset(
+            "vm-base",
+            "the paper's registration alone",
+            registration="voxelmorph",
+            model="none",
+            registration_options=PAPER_NETWORK,
+        ),
         Preset("greedy", "greedy (affine, NCC) alone", registration="greedy", model="none"),
-        Preset("ants-syn", "ANTs affine and SyN alone", registration="ants-syn", model="none"),
+        Preset("ants-syn", "ANTs affine and SyN alone (SyN+A)", registration="ants-syn", model="none"),
+        Preset(
+            "ants-syn-rigid-affine",
+            "ANTs rigid, affine and SyN alone (SyN+RA)",
+            registration="ants-syn-rigid-affine",
+            model="none",
+        ),
+        Preset("ants-syn-only", "ANTs SyN alone, from the headers", registration="ants-syn-only", model="none"),
         Preset(
             "paper",
             "the paper: test-time U-Net registration (MSE, lr 1e-4, 1000 steps), nnInteractive with the mask, Kalman "
@@ -64,6 +88,7 @@ PRESETS: dict[str, Preset] = {
             model="nninteractive",
             prompt="mask",
             fusion="kalman-paper",
+            registration_options=PAPER_NETWORK,
         ),
         Preset(
             "paper-vessels",
@@ -71,6 +96,7 @@ PRESETS: dict[str, Preset] = {
             registration="voxelmorph",
             model="vesselfm",
             fusion="kalman-paper",
+            registration_options=PAPER_NETWORK,
         ),
         Preset(
             "paper-medsam2",
@@ -79,20 +105,22 @@ PRESETS: dict[str, Preset] = {
             model="medsam2",
             prompt="click",
             fusion="kalman-paper",
+            registration_options=PAPER_NETWORK,
         ),
     )
 }
 
 
-def preset_options(name: str, given: Mapping[str, str]) -> dict[str, str]:
+def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a preset, those given beside it in place of its own.
 
     Parameters
     ----------
     name : str
         A name out of `PRESETS`.
-    given : mapping of str to str
-        Any of registration, model, prompt and fusion.
+    given : mapping
+        Any of registration, model, prompt, fusion (str) and registration_options (mapping). Options of the registration
+        are added to the preset's own, which hold for its own registration only.
 
     Raises
     ------
@@ -101,11 +129,17 @@ def preset_options(name: str, given: Mapping[str, str]) -> dict[str, str]:
     """
     if name not in PRESETS:
         raise InputError(f"--preset: expected one of {', '.join(PRESETS)}, got {name!r}")
-    options = PRESETS[name].options() | dict(given)
+    own = PRESETS[name].options()
+    kept = own["registration"] == given.get("registration", own["registration"])
+    settings = own["registration_options"] if kept else {}
+    options = own | dict(given) | {"registration_options": settings | dict(given.get("registration_options", {}))}
     # What the user gave is checked, and told about, as an option of its own.
-    missing = [what for key, what in missing_parts(**options).items() if key not in given]
+    missing = {k: what for k, what in missing_parts(**{p: options[p] for p in PARTS}).items() if k not in given}
     if missing:
-        raise InputError(f"--preset {name} needs {' and '.join(missing)}, which is not available here")
+        raise InputError(
+            f"--preset {name} needs {' and '.join(missing.values())}, which is not available here; "
+            f"choose another preset, or give another --{next(iter(missing))} beside it"
+        )
     return options
 
 
@@ -126,5 +160,5 @@ def _missing_registration(name: str) -> str:
         return f"the registration {name}"
     extra = METHODS[name].extra
     if extra in _EXTRA_MODULES and find_spec(_EXTRA_MODULES[extra]) is None:
-        return f"the package of the registration {name} (atlassegfm[{extra}])"
+        return f"the extra {extra} (pip install 'atlassegfm[{extra}]')"
     return ""

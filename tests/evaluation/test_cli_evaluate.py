@@ -8,6 +8,11 @@ from typer.testing import CliRunner
 
 from atlassegfm.cli import app
 from atlassegfm.evaluation.baselines.pipeline_run import ATLAS_STEPS
+from atlassegfm.evaluation.ladders import LADDERS, Ladder, Rung
+from atlassegfm.evaluation.methods import Method
+from atlassegfm.models.registry import MODELS
+
+GONE = Rung("Warp", Method("warp alone", registration="warp-drive", model="none"))
 
 
 def evaluate(*arguments):
@@ -64,13 +69,60 @@ def test_lists():
     assert "Table 4" in evaluate("anything", "-o", "x", "--ladder", "list").output
 
 
+def test_the_list_says_what_is_not_here(monkeypatch):
+    monkeypatch.delitem(MODELS, "vesselfm", raising=False)
+    lines = evaluate("anything", "-o", "x", "--methods", "list").output.splitlines()
+    vessels = next(line for line in lines if line.startswith("paper-vessels "))
+    assert vessels.endswith("[not here: needs the model vesselfm]")
+    assert not any("not here" in line for line in lines if line.startswith(("default ", "registration ", "builtin-5 ")))
+
+
+def test_a_ladder_names_what_it_leaves_out(toy, tmp_path, monkeypatch):
+    """Rows that cannot run are told on the terminal and stand in every table with their reason."""
+    monkeypatch.setitem(LADDERS, "short", Ladder("Short", lambda base: [*LADDERS["table7"].rungs(base)[:2], GONE]))
+    out = tmp_path / "out"
+    told = ("--ladder", "short", "--atlas-ids", "case_0", "--limit", 1)
+    result = evaluate(toy.folder, "-o", out, *told)
+    assert result.exit_code == 0, result.output
+    reason = "not run: Warp (needs the registration warp-drive)"
+    assert reason in " ".join(result.output.split())
+    for name in ("summary.md", "report.html"):
+        assert reason in (out / name).read_text(encoding="utf-8"), name
+    assert json.loads((out / "summary.json").read_text())["left_out"] == {"Warp": "the registration warp-drive"}
+    page = (out / "ladder_short.md").read_text(encoding="utf-8")
+    assert "| Warp | not run |" in page
+    assert "- Warp: needs the registration warp-drive" in page
+    assert [r["method"] for r in results(out)] == ["identity alone"] * 2 + ["rigid alone"] * 2
+
+
+def test_nothing_but_failures_is_an_error(toy, tmp_path):
+    for case in toy.cases[1:]:
+        case.image.write_bytes(b"no image")
+    result = evaluate(toy.folder, "-o", tmp_path / "out", "--methods", "identity", "--atlas-ids", "case_0")
+    assert result.exit_code == 2
+    assert "every pair failed" in result.stderr.splitlines()[-1]
+    assert {r["dice"] for r in results(tmp_path / "out")} == {"0.000000"}
+
+
+def test_some_failures_are_a_result(toy, tmp_path):
+    toy.case("case_1").image.write_bytes(b"no image")
+    result = evaluate(toy.folder, "-o", tmp_path / "out", "--methods", "identity", "--atlas-ids", "case_0")
+    assert result.exit_code == 0
+    assert "Failed: identity, case_0 -> case_1" in " ".join(result.output.split())
+    assert "registrati…" not in result.output
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--labels", "1,x"], "--labels: expected whole numbers"),
         (["--labels", "3"], "no label 3"),
         (["--methods", "magic"], "no method 'magic'"),
-        (["--methods", "paper-vessels"], "paper-vessels needs"),
+        (["--methods", "paper-vessels"], "the method paper-vessels needs the model vesselfm"),
+        (["--preset", "paper-vessels"], "the method paper-vessels needs the model vesselfm"),
+        (["--methods", "vm-base+registration.speed=9"], "--methods: registration voxelmorph: no option 'speed'"),
+        (["--preset", "vm-base+registration.voxels=x"], "--preset: option voxels: expected a whole number"),
+        (["--device", "tpu"], "--device: expected one of auto, cpu, cuda, got 'tpu'"),
         (["--preset", "magic"], "--preset: no method 'magic'"),
         (["--ladder", "magic"], "no ladder 'magic'"),
         (["--ladder", "table7", "--methods", "default"], "exclude each other"),
@@ -80,9 +132,11 @@ def test_lists():
         (["--jobs", "0"], "--jobs"),
     ],
 )
-def test_bad_options_are_one_line_and_code_2(toy, tmp_path, options, message):
+def test_bad_options_are_one_line_and_code_2(toy, tmp_path, options, message, monkeypatch):
+    monkeypatch.delitem(MODELS, "vesselfm", raising=False)
     result = evaluate(toy.folder, "-o", tmp_path / "out", *options)
     assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
     assert message in " ".join(result.output.split())
     assert not (tmp_path / "out").exists()
 

@@ -8,13 +8,18 @@ from atlassegfm.evaluation.availability import check_available, missing_parts
 from atlassegfm.evaluation.ladders import (
     LADDERS,
     family,
+    ladder_left_out,
     ladder_markdown,
     ladder_methods,
+    ladder_reference,
     ladder_rungs,
     learnt_text,
 )
-from atlassegfm.evaluation.methods import PRESETS, Method
+from atlassegfm.evaluation.methods import PRESETS, Method, parse_method
 from atlassegfm.evaluation.runs import plan_runs
+from atlassegfm.models.registry import MODELS
+from atlassegfm.presets import PAPER_NETWORK
+from atlassegfm.registration.registry import METHODS
 
 DEFAULT, PAPER = PRESETS["default"], PRESETS["paper"]
 
@@ -27,7 +32,9 @@ def test_printed_numbers_are_the_papers():
     assert printed("table4", DEFAULT) == [43.77, 60.29, 70.21, 69.13, 81.22]
     assert printed("table6", PAPER) == [65.68, 72.73, 72.91]
     assert printed("table6", PRESETS["paper-medsam2"]) == [71.64, 66.65, 69.49]
-    assert printed("table6", DEFAULT) == []  # the paper has no numbers for our own model
+    # The paper has no numbers for our own model: those of its two models stand there and say whose they are.
+    mask = next(r for r in ladder_rungs("table6", DEFAULT) if r.title == "mask: full method")
+    assert mask.printed == {"Abd-CT, nnInteractive": 72.91, "Abd-CT, MedSAM2": 69.49}
     assert set(printed("main", DEFAULT)) == {41.65, 58.58, 70.21, 72.91, 81.22, 85.08, 77.07, 71.56, 84.42}
     assert "1.4 M learnable parameters" in LADDERS["table5"].printed_cost
 
@@ -49,6 +56,23 @@ def test_a_preset_with_its_parts_is_one_run():
         assert [output for _, output in runs[0].serves] == ["final", "model", "atlas"]
 
 
+def test_the_registration_of_a_preset_can_be_measured_without_its_model(monkeypatch):
+    monkeypatch.delitem(MODELS, "nninteractive", raising=False)
+    names = [m.name for m in ladder_methods("table4", PAPER)]
+    assert names == ["voxelmorph-only alone", "voxelmorph-rigid alone", "paper-registration"]
+    assert ladder_reference(PAPER, ladder_methods("table4", PAPER)) == "paper-registration"
+
+
+def test_a_ladder_is_compared_with_its_whole_method():
+    def reference(name, preset):
+        return ladder_reference(preset, [r.method for r in ladder_rungs(name, preset)])
+
+    assert [reference(name, DEFAULT) for name in ("main", "table4", "table5")] == ["default"] * 3
+    assert reference("table6", DEFAULT) == "mask prompt"
+    clicks = [PRESETS["builtin-1"], PRESETS["upper-bound"]]
+    assert ladder_reference(DEFAULT, clicks) == "upper-bound"
+
+
 def test_the_ablation_climbs_from_its_own_preset():
     ours, papers = ladder_rungs("table4", DEFAULT), ladder_rungs("table4", PAPER)
     assert [r.method.registration for r in ours] == ["deformable-only", "rigid-deformable", *["default"] * 4]
@@ -57,12 +81,51 @@ def test_the_ablation_climbs_from_its_own_preset():
     assert (click.procedure, dict(click.options), click.model) == ("clicks", {"clicks": 1}, "builtin")
 
 
+def test_options_of_the_registration_hold_on_every_step_of_the_ablation():
+    base = parse_method("paper+registration.iterations=20")
+    assert {dict(r.method.registration_options)["iterations"] for r in ladder_rungs("table4", base)} == {20}
+
+
+def test_table_7_has_every_backend_of_the_registry_and_the_papers_three_of_ants():
+    rungs = {r.method.registration: r for r in ladder_rungs("table7", DEFAULT)}
+    ablation = {"deformable-only", "rigid-deformable", "voxelmorph-only", "voxelmorph-rigid"}
+    assert set(rungs) == set(METHODS) - ablation
+    assert [rungs[n].title for n in ("ants-syn", "ants-syn-rigid-affine", "ants-syn-only")] == [
+        "ANTs SyN+A",
+        "ANTs SyN+RA",
+        "ANTs SyN only",
+    ]
+    assert rungs["voxelmorph"].printed == {"Abd-CT": 58.58, "Abd-MR": 70.21}
+    assert dict(rungs["voxelmorph"].method.registration_options) == PAPER_NETWORK
+    quick = {
+        r.method.registration: r.method for r in ladder_rungs("table7", parse_method("vm-base+registration.voxels=16"))
+    }
+    assert dict(quick["voxelmorph"].registration_options) == PAPER_NETWORK | {"voxels": 16}
+    assert not quick["default"].registration_options
+
+
+def test_the_main_table_has_every_baseline():
+    methods = {r.title: r.method for r in ladder_rungs("main", DEFAULT)}
+    names = [m.name for m in methods.values()]
+    for name in (
+        *("ants-syn", "ants-syn-rigid-affine", "ants-syn-only", "greedy", "vm-base", "registration", "default"),
+        *("nninteractive-1", "nninteractive-5", "medsam2-1", "medsam2-5", "vesselfm", "universeg", "tyche"),
+        *("label-fusion", "upper-bound"),
+    ):
+        assert name in names
+    # The paper's registration is VM-Base: one row, served by the run of the whole method.
+    papers = [r.method for r in ladder_rungs("main", PAPER)]
+    assert "paper-registration" not in [m.name for m in papers]
+    shared = [dict(run.serves) for run in plan_runs(papers) if run.label == "vm-base"]
+    assert shared == [{"vm-base": "atlas", "paper-model": "model", "paper": "final"}]
+
+
 def test_methods_that_cannot_run_are_named_with_what_they_need():
     assert missing_parts(Method("x", registration="warp-drive", model="none")) == ["the registration warp-drive"]
     assert missing_parts(Method("x", model="oracle")) == ["the model oracle"]
     assert missing_parts(Method("x", fusion="cold")) == ["the fusion cold"]
     assert missing_parts(Method("x", prompt="telepathy")) == ["the prompt telepathy in the model builtin"]
-    assert missing_parts(PRESETS["universeg"]) == ["the in-context model universeg"]
+    assert missing_parts(Method("x", model="oracle", procedure="in-context")) == ["the in-context model oracle"]
     for name in ("default", "registration", "model", "rigid", "affine", "builtin-1", "upper-bound", "label-fusion"):
         assert missing_parts(PRESETS[name]) == [], name
     with pytest.raises(InputError, match="x needs the model oracle"):
@@ -73,6 +136,9 @@ def test_ladder_methods_leave_out_what_cannot_run(monkeypatch):
     names = [m.name for m in ladder_methods("table7", DEFAULT)]
     assert "default alone" in names
     assert "affine alone" in names
+    monkeypatch.setattr(ladders, "missing_parts", lambda m: ["luck", "time"] if m.name == "greedy alone" else [])
+    assert ladder_left_out("table7", DEFAULT) == {"greedy": "luck and time"}
+    assert "greedy alone" not in [m.name for m in ladder_methods("table7", DEFAULT)]
     monkeypatch.setattr(ladders, "missing_parts", lambda method: ["luck"])
     with pytest.raises(InputError, match="none of its methods can run here"):
         ladder_methods("table7", DEFAULT)

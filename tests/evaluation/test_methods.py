@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from atlassegfm.errors import InputError
-from atlassegfm.evaluation.methods import DEFAULT_METHODS, PRESETS, Method, parse_methods
+from atlassegfm.evaluation.methods import DEFAULT_METHODS, PRESETS, Method, parse_method, parse_methods
 from atlassegfm.evaluation.runs import plan_runs, settings_key
 
 
@@ -73,6 +73,7 @@ def test_the_paper_preset_has_the_papers_settings():
         "model": "nninteractive",
         "prompt": "mask",
         "fusion": "kalman-paper",
+        "registration_options": {"iterations": 1000, "learning_rate": 1e-4, "similarity": "mse"},
     }
     assert PRESETS["no-customise"].segment_options()["customise"] is False
     assert PRESETS["paper-vessels"].model == "vesselfm"
@@ -91,9 +92,38 @@ def test_parse_names_and_settings():
     assert found[2].customise is False
 
 
+def test_options_of_the_registration_behind_settings_or_a_name():
+    found = parse_method("registration=voxelmorph+model=none+registration.iterations=50+registration.bfloat16=yes")
+    assert dict(found.registration_options) == {"iterations": 50, "bfloat16": True}  # of their types, not text
+    assert found.segment_options()["registration_options"] == {"iterations": 50, "bfloat16": True}
+    papers = parse_method("paper+registration.iterations=50")
+    assert (papers.name, papers.model) == ("paper+registration.iterations=50", "nninteractive")
+    assert dict(papers.registration_options) == {"iterations": 50, "learning_rate": 1e-4, "similarity": "mse"}
+    # Another registration has nothing to do with the options of the first.
+    assert parse_method("paper+registration=affine").registration_options == ()
+
+
+def test_options_of_the_registration_decide_what_is_computed():
+    quick, slow = (parse_method(f"vm-base+registration.iterations={n}") for n in (5, 6))
+    assert settings_key(quick.run_settings()) != settings_key(slow.run_settings())
+    assert len(plan_runs([quick, slow, PRESETS["vm-base"]])) == 3
+    one = Method("a", registration_options=(("voxels", 9), ("iterations", 5)))
+    other = Method("b", registration_options=(("iterations", 5), ("voxels", 9)))
+    assert one.run_settings() == other.run_settings()
+    assert len(plan_runs([one, other])) == 1
+    json.dumps(one.run_settings())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("vm-base+registration.speed=9", "--methods: registration voxelmorph: no option 'speed'; expected one of iter"),
+        ("vm-base+registration.iterations=many", "--methods: option iterations: expected a whole number, got 'many'"),
+        ("vm-base+registration.iterations=0", "expected 1 or more, got 0"),
+        ("identity+registration.iterations=5", "registration identity: no option 'iterations'; it takes none"),
+        ("vm-base+registration.=5", "is no setting"),
+        ("vm-base+gate", "'gate' is no setting"),
+        ("defualt+fusion=gate", "no method 'defualt'"),
         ("defualt", "no method 'defualt'; expected one of default"),
         ("", "at least one"),
         ("default,default", "listed twice"),

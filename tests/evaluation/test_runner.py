@@ -3,21 +3,24 @@
 import json
 import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from atlassegfm.errors import InputError, RegistrationError
+from atlassegfm.evaluation import runner
 from atlassegfm.evaluation.baselines import PROCEDURES
 from atlassegfm.evaluation.dataset import Dataset
-from atlassegfm.evaluation.methods import PRESETS
+from atlassegfm.evaluation.methods import PRESETS, parse_method
 from atlassegfm.evaluation.protocol import plan
-from atlassegfm.evaluation.records import Record
+from atlassegfm.evaluation.records import Record, safe_name
 from atlassegfm.evaluation.runner import Settings, run
 from atlassegfm.evaluation.tables import failures, rows
 from atlassegfm.io import read_labels
@@ -120,6 +123,11 @@ def test_anything_that_decides_numbers_starts_anew(toy, tmp_path, copying, make_
         Settings(base.methods, base.labels, base.plan, tolerance_mm=1.0),
         Settings(base.methods, {1: "first box"}, base.plan),
         Settings((PRESETS["gate"],), base.labels, base.plan),
+        # Under the old name, as when a preset has changed.
+        Settings((replace(PRESETS["default"], fusion="gate"),), base.labels, base.plan),
+        Settings((replace(PRESETS["default"], registration_options=(("voxels", 9),)),), base.labels, base.plan),
+        Settings((parse_method("default+registration=voxelmorph+registration.iterations=5"),), base.labels, base.plan),
+        Settings((parse_method("default+registration=voxelmorph+registration.iterations=6"),), base.labels, base.plan),
     ):
         copying.clear()
         run(toy, changed, out, isolate=False)
@@ -131,6 +139,32 @@ def test_anything_that_decides_numbers_starts_anew(toy, tmp_path, copying, make_
     path.write_bytes(toy.case(base.plan.pairs[1].query).image.read_bytes())
     run(Dataset.load(toy.folder), base, out, isolate=False)
     assert len(copying) == 1
+
+
+def test_another_device_starts_anew(toy, tmp_path, copying, monkeypatch):
+    """A GPU rounds otherwise, and the paper's network works on a finer copy there."""
+    run(toy, settings(toy), tmp_path / "out", isolate=False)
+    monkeypatch.setattr(runner, "resolve_device", lambda device: "cuda")
+    found = run(toy, settings(toy), tmp_path / "out", isolate=False)
+    assert (len(copying), found.settings.device, found.resumed) == (6, "cuda", 0)
+
+
+def test_long_names_that_begin_alike_keep_their_own_predictions(toy, tmp_path, copying):
+    start = "default+registration=voxelmorph+registration.learning_rate=0.001+registration.iterations="
+    methods = tuple(parse_method(f"{start}{n}") for n in (5, 6))
+    done = run(toy, settings(toy, methods), tmp_path / "out", isolate=False)
+    paths = [record.output("final").prediction for record in done.records.values()]
+    assert len(set(paths)) == len(paths) == 6
+    assert all((tmp_path / "out" / path).exists() for path in paths)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a b", "a-b"), ("x" * 60 + "1", "x" * 60 + "2"), ("a/b", "a=b")])
+def test_a_safe_name_is_another_one_for_each_text(one, other):
+    names = safe_name(one), safe_name(other)
+    assert names[0] != names[1]
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,60}", name)
+    assert safe_name("hippocampus_001") == "hippocampus_001"
 
 
 def test_failures_count_as_the_worst_and_are_listed(toy, tmp_path, copying, monkeypatch):
@@ -220,6 +254,31 @@ def test_processes_give_the_numbers_of_one_process(toy, tmp_path, copying):
     )
     assert [r.metrics for r in rows(many)] == [r.metrics for r in rows(alone)]
     assert texts == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_so_many_pairs_at_a_time_as_asked(toy, tmp_path, copying, monkeypatch):
+    inner, notes = PROCEDURES["pipeline"], tmp_path / "notes"
+    notes.mkdir()
+
+    def waits_for_a_second(job):
+        (notes / str(os.getpid())).touch()
+        deadline = time.monotonic() + 30
+        while len(list(notes.iterdir())) < 2:
+            assert time.monotonic() < deadline, "nobody else is at work"
+            time.sleep(0.01)
+        return inner(job)
+
+    monkeypatch.setitem(PROCEDURES, "pipeline", waits_for_a_second)
+    done = run(toy, settings(toy), tmp_path / "out", jobs=2, start="fork")
+    assert failures(done) == []
+
+
+def test_progress_counts_what_was_there_before(toy, tmp_path, copying):
+    texts = []
+    run(toy, settings(toy, limit=1, folds=2), tmp_path / "out", isolate=False)
+    counts = {"progress": lambda done, total, text: texts.append((done, total))}
+    run(toy, settings(toy, folds=2), tmp_path / "out", isolate=False, **counts)
+    assert texts == [(2, 4), (3, 4), (4, 4)]
 
 
 def test_a_process_that_dies_costs_its_pair_only(toy, tmp_path, copying, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -115,6 +116,22 @@ def test_html_is_one_file_and_escapes_what_it_shows(evaluated):
         assert outside not in text
     for metric in ("dice", "nsd", "hd95"):
         assert METRICS[metric].title in text
+
+
+def test_worst_cases_come_first_with_their_worst_label(evaluated):
+    folder, _ = evaluated
+    cases = {}
+    for row in read_rows(folder):
+        if row["method"] == "default" and row["status"] == "ok":
+            cases.setdefault(row["query"], {})[row["label"]] = float(row["dice"])
+    means = sorted(np.mean(list(values.values())) for values in cases.values())
+    assert means[0] < means[-1]
+    text = " ".join((folder / "report.html").read_text(encoding="utf-8").split())
+    told = re.findall(r"<b>(\w+)</b> from \w+: mean Dice ([\d.]+); worst label (\w+) box, Dice ([\d.]+)", text)
+    assert [float(mean) for _, mean, _, _ in told] == pytest.approx(means, abs=5e-4)
+    for query, _, label, dice in told:
+        assert float(dice) == pytest.approx(min(cases[query].values()), abs=5e-4)
+        assert cases[query][{"first": "1", "second": "2"}[label]] == min(cases[query].values())
 
 
 def test_no_path_of_this_machine_in_the_outputs(evaluated):

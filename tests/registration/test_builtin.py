@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.phantom import make_pair
-from atlassegfm.registration.builtin import TARGET_VOXELS, clamped, working_spacing
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.transform import Affine
@@ -19,8 +19,8 @@ def pair():
     return make_pair(seed=0, shape=(48, 40, 32), spacing=(5.0, 5.0, 6.0))
 
 
-def mean_dice(pair, query: Volume, truth: Volume) -> tuple[float, dict]:
-    result = register(query, pair.image, "default", Settings())
+def mean_dice(pair, query: Volume, truth: Volume, quality: str = "default") -> tuple[float, dict]:
+    result = register(query, pair.image, "default", Settings(options={"quality": quality}))
     warped = resample_labels(pair.labels, query.grid, result.transform).data
     scores = []
     for value in pair.names:
@@ -68,7 +68,45 @@ def test_facts_and_no_folds(pair):
     _, metrics = mean_dice(pair, pair.query, pair.truth)
     assert metrics["folding_percent"] == 0.0
     assert metrics["lncc"][-1][1] > metrics["lncc"][-1][0] > 0.0
-    assert metrics["candidate_scores"] == sorted(metrics["candidate_scores"], reverse=True)
+    attempt = metrics["attempts"][0]
+    assert attempt["starts"] == "usual"
+    assert attempt["candidate_scores"] == sorted(attempt["candidate_scores"], reverse=True)
+    assert metrics["doubts"] == []
+    assert 0.0 < metrics["inverse_consistency_percent"] < 6.0
+
+
+@pytest.mark.parametrize(("axis", "degrees"), [("z", 180), ("x", 90)])
+def test_a_header_that_lies_by_right_angles_is_tried_again(pair, untouched, axis, degrees):
+    motion = np.eye(4)
+    motion[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    score, metrics = mean_dice(pair, moved(pair.query, motion), moved(pair.truth, motion))
+    assert score > untouched - 0.05
+    assert [attempt["starts"] for attempt in metrics["attempts"]] == ["usual", "wide"]
+    assert metrics["attempts"][0]["apart_percent"] > metrics["attempts"][1]["apart_percent"]
+    assert not metrics["doubts"]
+
+
+def test_images_of_different_things_come_with_a_warning(pair):
+    rng = np.random.default_rng(3)
+    blobs = gaussian_filter(rng.normal(size=pair.query.grid.shape), 3.0).astype(np.float32)
+    try:
+        result = register(Volume(blobs, pair.query.grid), pair.image, "default", Settings())
+    except RegistrationError as error:
+        assert "look alike" in str(error)  # noqa: PT017
+        return
+    assert len(result.metrics["attempts"]) == 2
+    assert result.metrics["doubts"]
+    assert all(warning.startswith("the registration looks wrong: ") for warning in result.warnings)
+    assert result.warnings
+
+
+def test_more_work_for_more_quality(pair, untouched):
+    found = {name: mean_dice(pair, pair.query, pair.truth, name) for name in ("fast", "best")}
+    spacing = {name: facts["working_spacing_mm"] for name, (_, facts) in found.items()}
+    assert spacing["fast"] >= spacing["best"]
+    assert sum(found["fast"][1]["steps"]) < sum(found["best"][1]["steps"])
+    assert found["best"][0] > untouched - 0.02
+    assert found["fast"][0] > untouched - 0.05
 
 
 @pytest.mark.parametrize("method", ["rigid", "affine", "identity"])
@@ -85,27 +123,3 @@ def test_linear_methods_give_one_matrix(pair, method):
 def test_same_bytes_twice(pair):
     first, second = (register(pair.query, pair.image, "default", Settings()).transform for _ in range(2))
     assert first.stages[0].vectors.tobytes() == second.stages[0].vectors.tobytes()
-
-
-def test_working_spacing_never_beats_the_scan_and_bounds_the_cost():
-    def image(shape, spacing):
-        grid = Grid(shape, np.diag([*spacing, 1.0]))
-        return Volume(np.broadcast_to(np.float32(0), shape), grid)
-
-    small = image((35, 50, 35), (1.0, 1.0, 1.0))
-    assert working_spacing(small, small) == 1.0
-    large = image((512, 512, 400), (0.8, 0.8, 1.0))
-    spacing = working_spacing(large, large)
-    assert np.prod(large.grid.with_spacing(spacing).shape) < 1.1 * TARGET_VOXELS
-
-
-def test_clamping_scales_to_the_unit_interval_and_refuses_a_constant():
-    grid = Grid((10, 10, 10), np.eye(4))
-    data = np.linspace(-5, 100, 1000, dtype=np.float32).reshape(10, 10, 10)
-    data[0, 0, 0] = 1e6
-    out = clamped(Volume(data, grid)).data
-    assert out.min() == 0.0
-    assert out.max() == 1.0
-    assert np.median(out) == pytest.approx(0.5, abs=0.02)
-    with pytest.raises(RegistrationError, match="constant"):
-        clamped(Volume(np.full(grid.shape, 7.0), grid))

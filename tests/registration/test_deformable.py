@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from atlassegfm.registration.deformable import (
-    DeformableSettings,
-    lncc_and_gradient,
-    register_deformable,
-    try_candidates,
-)
+from atlassegfm.registration.deformable import MAX_APART, RETRY_APART, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.measures import jacobian_determinant
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import resample_labels
@@ -23,45 +21,6 @@ from .test_initialise import scaled
 CPU = torch.device("cpu")
 SPACING = 4.0
 KNOBS = DeformableSettings(factors=(2, 1), iterations=(60, 40))
-
-
-@pytest.mark.parametrize("radius", [1, 2])
-def test_gradient_of_lncc_is_that_of_finite_differences(radius):
-    rng = np.random.default_rng(0)
-    f, m = (torch.as_tensor(rng.uniform(size=(7, 6, 8))) for _ in range(2))
-    mask = torch.ones_like(f)
-    mask[:2, :, 5:] = 0.0
-    _, slope = lncc_and_gradient(f, m, mask, radius, 1e-3)
-    step = 1e-6
-    for at in [(3, 3, 3), (0, 0, 0), (6, 5, 7), (2, 3, 5), (4, 1, 6), (1, 2, 4)]:
-        up, down = m.clone(), m.clone()
-        up[at] += step
-        down[at] -= step
-        values = [lncc_and_gradient(f, x, mask, radius, 1e-3)[0] * float(mask.sum()) for x in (up, down)]
-        assert float(slope[at]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-4, abs=1e-7)
-
-
-def test_lncc_knows_equal_inverted_and_unrelated_images():
-    rng = np.random.default_rng(1)
-    f, other = (torch.as_tensor(rng.uniform(size=(10, 10, 10))) for _ in range(2))
-    mask = torch.ones_like(f)
-    assert lncc_and_gradient(f, f, mask, 2, 1e-9)[0] == pytest.approx(1.0, abs=1e-4)
-    assert lncc_and_gradient(f, 5 - 3 * f, mask, 2, 1e-9)[0] == pytest.approx(1.0, abs=1e-4)
-    assert lncc_and_gradient(f, other, mask, 2, 1e-9)[0] < 0.1
-
-
-def test_what_the_mask_hides_does_not_count():
-    rng = np.random.default_rng(2)
-    f, m = (torch.as_tensor(rng.uniform(size=(8, 8, 8))) for _ in range(2))
-    mask = torch.zeros_like(f)
-    mask[:, :, :4] = 1.0
-    changed = m.clone()
-    changed[:, :, 4:] = 99.0
-    first, second = (lncc_and_gradient(f, x, mask, 2, 1e-3) for x in (m, changed))
-    assert first[0] == pytest.approx(second[0], rel=1e-9)
-    torch.testing.assert_close(first[1], second[1])
-    assert (second[1][:, :, 4:] == 0).all()
-    assert lncc_and_gradient(f, m, torch.zeros_like(f), 2, 1e-3)[0] == 0.0
 
 
 def levels_of(fixed, moving, factors=KNOBS.factors):
@@ -160,3 +119,21 @@ def test_the_candidate_that_matches_comes_first(warped):
     found = try_candidates(*coarse, [wrong, pose], DeformableSettings((2,), (20,)), CPU)
     np.testing.assert_array_equal(found[0].matrix, pose)
     assert found[0].score > found[1].score
+
+
+def test_a_wrong_start_raises_doubts_and_a_right_one_does_not(warped):
+    fixed, moving, pose, *_ = warped
+    coarse = levels_of(fixed, moving, (2,))[0]
+    knobs = DeformableSettings((2,), (40,))
+    right, wrong, away = (
+        try_candidates(*coarse, [matrix], knobs, CPU)[0]
+        for matrix in (pose, rigid("x", 90) @ pose, rigid("z", 0, (110, 0, 0)) @ pose)
+    )
+    assert right.doubts == []
+    assert right.apart < 0.5 * wrong.apart
+    assert right.apart < RETRY_APART
+    assert replace(right, apart=1.01 * RETRY_APART).convincing is False
+    (doubt,) = replace(right, apart=1.01 * MAX_APART).doubts
+    assert "there and back" in doubt
+    assert away.met < right.met
+    assert any("of the smaller image" in doubt for doubt in away.doubts)

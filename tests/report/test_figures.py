@@ -40,7 +40,7 @@ def test_names_of_points_in_one_place_cover_neither_each_other_nor_a_point():
     points = {f"method {n}": (10.0 + 0.1 * n, 0.8, 0.7, 0.9) for n in range(6)} | {"fast": (1.0, 0.8, 0.7, 0.9)}
     figure = Figure(figsize=(7.6, 4.2))
     axes = figure.add_subplot(xscale="log", xlim=(0.5, 40), ylim=(0.6, 1.0))
-    _name_points(axes, points)
+    assert _name_points(axes, points)
     figure.draw_without_rendering()
     names = [Text.get_window_extent(t) for t in axes.texts]
     assert [t.get_text() for t in axes.texts] == list(points)
@@ -48,6 +48,31 @@ def test_names_of_points_in_one_place_cover_neither_each_other_nor_a_point():
         assert not box.count_overlaps(names[:n])
         for seconds, mean, _, _ in points.values():
             assert not box.contains(*axes.transData.transform((seconds, mean)))
+
+
+def test_names_without_room_become_a_legend_that_tells_all_points_apart():
+    points = {f"a method with a rather long name {n}": (10.0, 0.8, 0.8, 0.8) for n in range(16)}
+    figure = Figure(figsize=(7.6, 4.2))
+    axes = figure.add_subplot(xscale="log", xlim=(5, 40), ylim=(0.79, 0.81))
+    assert not _name_points(axes, points)
+    assert not axes.texts
+    svg = time_plot(points, "Dice")
+    assert {f"a method with a rather long name {n}"[:33] for n in range(16)} <= {t.rstrip("…")[:33] for t in texts(svg)}
+    root = ET.fromstring(svg)
+    drawn = {
+        (e.attrib["{http://www.w3.org/1999/xlink}href"], e.attrib["style"])
+        for e in root.iter()
+        if e.tag.endswith("use")
+    }
+    assert len({style for _, style in drawn}) >= 7
+    assert len({shape for shape, style in drawn if "#0072b2" in style}) == 3  # rounds of the palette differ in shape
+
+
+def test_every_case_of_a_grouped_box_plot_is_a_point():
+    svg = grouped_box_plot({"liver": {"a": [0.1, 0.2, 0.9], "b": [0.3]}}, "Dice")
+    for tint, count in (("#0072b2", 3), ("#e69f00", 1)):
+        markers = [e.attrib["style"] for e in ET.fromstring(svg).iter() if e.tag.endswith("use")]
+        assert sum(f"fill: {tint}" in style for style in markers) == count
 
 
 def test_every_case_of_a_box_plot_is_a_point():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Request:
         See `atlassegfm.evaluation.runner`.
     command : str
         The command line, to be quoted in the summary.
+    left_out : mapping of str to str
+        Methods that were wanted but cannot run here, each with what it needs; named in every table.
     """
 
     dataset: Path
@@ -60,6 +62,7 @@ class Request:
     device: str = "auto"
     jobs: int = 1
     command: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def evaluate(request: Request, *, isolate: bool = True, progress: Progress | None = None) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def write_tables(done: Evaluation, request: Request) -> dict[str, Any]:
     """Write all tables of an evaluation; returns the content of ``summary.json``."""
     from atlassegfm.report.html import write_report
 
-    found = summary(done, environment(request.jobs, request.command))
+    found = summary(done, environment(request.jobs, request.command)) | {"left_out": dict(request.left_out)}
     table = rows(done)
     write_csv(request.folder / "results.csv", table)
     write_text_atomic(request.folder / "summary.json", json.dumps(found, indent=1) + "\n")

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 from atlassegfm import presets
 from atlassegfm.errors import InputError
+from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS
 from atlassegfm.evaluation.methods import Method
 
 
 def missing_parts(method: Method) -> list[str]:
     """What a method needs and this version or installation lacks, in words; empty when it can run."""
-    from atlassegfm.evaluation.baselines.in_context import SLICE_MODELS
-
     if method.procedure == "in-context":
-        return [] if method.model in SLICE_MODELS else [f"the in-context model {method.model}"]
+        if method.model not in SLICE_MODELS:
+            return [f"the in-context model {method.model}"]
+        return SLICE_MODELS[method.model].missing()
     missing = presets.missing_parts(method.registration, method.model, method.prompt, method.fusion)
     if method.procedure != "pipeline":
         missing.pop("fusion", None)
-    if method.procedure == "clicks":
+    if method.procedure in ("clicks", "unprompted"):
         missing.pop("prompt", None)
     if not method.customise and method.procedure == "pipeline" and not _customise_can_be_left_out():
         missing["customise"] = "a pipeline that can leave out the customisation"
@@ -30,7 +31,10 @@ def check_available(methods: Sequence[Method]) -> None:
     for method in methods:
         missing = missing_parts(method)
         if missing:
-            raise InputError(f"--methods: {method.name} needs {' and '.join(missing)}, which is not available here")
+            raise InputError(
+                f"the method {method.name} needs {' and '.join(missing)}, which is not available here; "
+                "'--methods list' shows which are"
+            )
 
 
 def _customise_can_be_left_out() -> bool:

@@ -14,9 +14,10 @@ from typing import Any
 
 from atlassegfm.errors import InputError
 from atlassegfm.evaluation.availability import missing_parts
-from atlassegfm.evaluation.markdown import number, seconds_text, table
+from atlassegfm.evaluation.markdown import number, pair_count, seconds_text, table
 from atlassegfm.evaluation.methods import PRESETS, Method
 from atlassegfm.io import write_text_atomic
+from atlassegfm.registration.registry import METHODS as REGISTRATIONS
 
 #: Labels with a column of their own, at most.
 MOST_LABELS = 20
@@ -30,6 +31,26 @@ WITHOUT_AFFINE = {
     "default": ("deformable-only", "rigid-deformable"),
     "voxelmorph": ("voxelmorph-only", "voxelmorph-rigid"),
 }
+#: Rows of Table 7 in their order, with what a reader calls them; what else the registry has comes behind them.
+BACKENDS = {
+    "identity": "none: positions of the headers",
+    "rigid": "rigid",
+    "affine": "affine",
+    "ants-syn": "ANTs SyN+A",
+    "ants-syn-rigid-affine": "ANTs SyN+RA",
+    "ants-syn-only": "ANTs SyN only",
+    "greedy": "greedy",
+    "voxelmorph": "VoxelMorph at test time (the paper's, VM-Base)",
+    "default": "default (ours)",
+}
+#: What the paper prints for Abd-CT by foundation model and prompt (its Table 6).
+PRINTED_PROMPTS = {
+    "nninteractive": {"click": 65.68, "box": 72.73, "mask": 72.91},
+    "medsam2": {"click": 71.64, "box": 66.65, "mask": 69.49},
+}
+_MODEL_TITLES = {"nninteractive": "nnInteractive", "medsam2": "MedSAM2"}
+_PRINTED_VM_BASE = {"Abd-CT": 58.58, "Abd-MR": 70.21}
+_PRINTED_SYN_A = {"Abd-CT": 41.65}
 
 
 @dataclass(frozen=True)
@@ -54,23 +75,25 @@ def family(preset: Method) -> list[Method]:
     """A preset with its model alone and its registration alone: three rows of one run."""
     if preset.name == "default":
         return [PRESETS[name] for name in ("default", "model", "registration")]
-    return [
-        preset,
-        replace(preset, name=f"{preset.name}-model", output="model"),
-        replace(preset, name=f"{preset.name}-registration", output="atlas"),
-    ]
+    # Without a model, the registration can be measured where the model is not there.
+    alone = replace(_alone(preset.registration, preset.registration_options), name=f"{preset.name}-registration")
+    return [preset, replace(preset, name=f"{preset.name}-model", output="model"), alone]
 
 
 def _main(base: Method) -> list[Rung]:
     full, model, registration = family(base)
     printed = {"Abd-CT": 72.91, "Abd-MR": 81.22, "OASIS": 85.08, "BrainRT OAR": 77.07}
     vessels = {"AVT": 71.56, "Fe-MRA": 84.42}
+    # With the paper's own registration the two rows would be one.
+    ours = [Rung("registration alone", registration)] if base.alignment != PRESETS["vm-base"].alignment else []
     return [
-        Rung("ANTs SyN", PRESETS["ants-syn"], {"Abd-CT": 41.65}),
-        Rung("greedy", PRESETS["greedy"]),
-        Rung("registration alone", registration, {"Abd-CT": 58.58, "Abd-MR": 70.21}),
-        *(Rung(f"{title}, {n} click(s)", PRESETS[f"{key}-{n}"])
-          for key, title in (("nninteractive", "nnInteractive"), ("medsam2", "MedSAM2")) for n in (1, 5)),
+        *(Rung(BACKENDS[n], PRESETS[n], _PRINTED_SYN_A if n == "ants-syn" else {})
+          for n in ("ants-syn", "ants-syn-rigid-affine", "ants-syn-only", "greedy")),
+        Rung("VM-Base: the paper's registration alone", PRESETS["vm-base"], _PRINTED_VM_BASE),
+        *ours,
+        *(Rung(f"{title}, {n} click{'s' * (n > 1)}", PRESETS[f"{key}-{n}"])
+          for key, title in _MODEL_TITLES.items() for n in (1, 5)),
+        Rung("vesselFM alone", PRESETS["vesselfm"]),
         Rung("UniverSeg", PRESETS["universeg"]),
         Rung("Tyche", PRESETS["tyche"]),
         Rung("joint label fusion, several atlases", PRESETS["label-fusion"]),
@@ -85,8 +108,8 @@ def _ablation(base: Method) -> list[Rung]:
     full, model, registration = family(base)
     bare, rigid = WITHOUT_AFFINE.get(base.registration, (f"{base.registration}-only", f"{base.registration}-rigid"))
     return [
-        Rung("deformable registration only", _alone(bare), {"Abd-MR": 43.77}),
-        Rung("+ rigid", _alone(rigid), {"Abd-MR": 60.29}),
+        Rung("deformable registration only", _alone(bare, base.registration_options), {"Abd-MR": 43.77}),
+        Rung("+ rigid", _alone(rigid, base.registration_options), {"Abd-MR": 60.29}),
         Rung("+ affine", registration, {"Abd-MR": 70.21}),
         Rung("model alone, click at the true centre", replace(
             base, name="true-centre click", procedure="clicks", options=(("clicks", 1),))),
@@ -96,14 +119,15 @@ def _ablation(base: Method) -> list[Rung]:
 
 
 def _prompts(base: Method) -> list[Rung]:
-    printed = {"click": 65.68, "box": 72.73, "mask": 72.91} if base.model == "nninteractive" else {}
-    if base.model == "medsam2":
-        printed = {"click": 71.64, "box": 66.65, "mask": 69.49}
+    # Beside another model's rows stand the numbers of both of the paper's, and say whose they are.
+    columns = {model: f"Abd-CT, {title}" for model, title in _MODEL_TITLES.items()}
+    if base.model in columns:
+        columns = {base.model: "Abd-CT"}
     rungs = []
     for prompt in ("click", "box", "mask"):
+        printed = {column: PRINTED_PROMPTS[model][prompt] for model, column in columns.items()}
         full = replace(base, name=f"{prompt} prompt", prompt=prompt)
-        shown = {"Abd-CT": printed[prompt]} if printed else {}
-        rungs.append(Rung(f"{prompt}: full method", full, shown))
+        rungs.append(Rung(f"{prompt}: full method", full, printed))
         rungs.append(
             Rung(f"{prompt}: model alone", replace(full, name=f"{prompt} prompt, model alone", output="model"))
         )
@@ -111,15 +135,18 @@ def _prompts(base: Method) -> list[Rung]:
 
 
 def _registrations(base: Method) -> list[Rung]:
-    printed = {"ants-syn": {"Abd-CT": 41.65}, "voxelmorph": {"Abd-CT": 58.58, "Abd-MR": 70.21}}
-    names = ["identity", "rigid", "affine", "ants-syn", "greedy", "voxelmorph", "default"]
-    if base.registration not in names:
-        names.append(base.registration)
-    return [Rung(name, _alone(name), printed.get(name, {})) for name in names]
+    printed = {"ants-syn": _PRINTED_SYN_A, "voxelmorph": _PRINTED_VM_BASE}
+    shortened = {name for pair in WITHOUT_AFFINE.values() for name in pair}
+    others = [name for name in REGISTRATIONS if name not in shortened]
+    options = {"voxelmorph": PRESETS["vm-base"].registration_options, base.registration: base.registration_options}
+    return [
+        Rung(BACKENDS.get(name, name), _alone(name, options.get(name, ())), printed.get(name, {}))
+        for name in dict.fromkeys((*BACKENDS, *others, base.registration))
+    ]
 
 
-def _alone(registration: str) -> Method:
-    return Method(f"{registration} alone", registration=registration, model="none")
+def _alone(registration: str, options: tuple[tuple[str, Any], ...] = ()) -> Method:
+    return Method(f"{registration} alone", registration=registration, model="none", registration_options=options)
 
 
 def _cost(base: Method) -> list[Rung]:
@@ -174,9 +201,18 @@ def ladder_methods(name: str, preset: Method) -> list[Method]:
     return list(dict.fromkeys(methods))
 
 
+def ladder_left_out(name: str, preset: Method) -> dict[str, str]:
+    """Rows of a ladder that cannot run here, each with what it needs."""
+    missing = {r.title: missing_parts(r.method) for r in ladder_rungs(name, preset)}
+    return {title: " and ".join(parts) for title, parts in missing.items() if parts}
+
+
 def ladder_reference(preset: Method, methods: list[Method]) -> str:
-    """The method that the tests of a ladder compare with: the preset itself, or else the last that sees no truth."""
-    names = [m.name for m in methods if not m.sees_truth]
+    """The method that the tests of a ladder compare with.
+
+    The preset itself, or else the last whole method that sees no truth, or else the last.
+    """
+    names = [m.name for m in methods if not m.sees_truth and m.output == "final"]
     return preset.name if preset.name in names else names[-1] if names else methods[-1].name
 
 
@@ -196,8 +232,7 @@ def ladder_markdown(name: str, preset: Method, summary: dict[str, Any]) -> str:
     dataset, protocol = summary["dataset"], summary["protocol"]
     parts = [
         f"# {ladder.title}",
-        f"Preset: {preset.name}. Measured on {dataset['name']}, {len(protocol['pairs'])} pair(s), "
-        f"{protocol['description']}.",
+        f"Preset: {preset.name}. Measured on {dataset['name']}, {pair_count(summary)}, {protocol['description']}.",
         "Columns headed 'printed' are the paper's own numbers (arXiv 2512.18176, mean Dice in %, on the paper's data), "
         "not measured here.",
         table(["", *(heading for heading, _ in columns), *(f"printed: {s}" for s in sets)], body),

@@ -48,6 +48,12 @@ def plus_minus(found: dict[str, Any], digits: int) -> str:
     return f"{mean} ± {number(found['sd'], digits)}" if found["n"] > 1 else mean
 
 
+def pair_count(summary: dict[str, Any]) -> str:
+    """How many pairs there are, in words."""
+    pairs = len(summary["protocol"]["pairs"])
+    return "1 pair" if pairs == 1 else f"{pairs} pairs"
+
+
 def summary_markdown(summary: dict[str, Any]) -> str:
     """The whole page."""
     dataset, protocol = summary["dataset"], summary["protocol"]
@@ -82,7 +88,7 @@ def facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("Licence of the data", dataset["licence"] or "not stated in dataset.json"),
         (
             "Protocol",
-            f"{protocol['description']}; {len(protocol['pairs'])} pairs, {len(summary['labels'])} labels, "
+            f"{protocol['description']}; {pair_count(summary)}, {len(summary['labels'])} labels, "
             f"seed {protocol['seed']}",
         ),
         ("Command", machine["command"]),
@@ -102,7 +108,15 @@ def notices(summary: dict[str, Any]) -> list[str]:
     if summary["labels_not_scored"]:
         names = ", ".join(summary["labels"][str(v)] for v in summary["labels_not_scored"])
         found.append(f"in no atlas and no truth, so not scored: {names}")
-    return found + truth_note(summary)
+    return found + truth_note(summary) + left_out_notes(summary)
+
+
+def left_out_notes(summary: dict[str, Any]) -> list[str]:
+    """A sentence for each thing that is missing here, with the methods that could not run for want of it."""
+    wanting: dict[str, list[str]] = {}
+    for name, needs in summary.get("left_out", {}).items():
+        wanting.setdefault(needs, []).append(name)
+    return [f"not run: {'; '.join(names)} (needs {needs})" for needs, names in wanting.items()]
 
 
 def overview(summary: dict[str, Any]) -> Grid:

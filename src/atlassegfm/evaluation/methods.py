@@ -1,8 +1,9 @@
 """Methods as data: a method is a registration, a model with its prompt, and a fusion, under one name.
 
 What `atlassegfm segment --preset` knows is named in `atlassegfm.presets` and is a method, too; adding another method is
-one line in `PRESETS`. The command line also takes settings in place of a name,
-``registration=greedy+model=none``; whatever is not set is as in the preset ``default``.
+one line in `PRESETS`. The command line also takes settings in place of a name or behind one,
+``registration=greedy+model=none`` or ``vm-base+registration.iterations=50``; whatever is not set is as in the method
+named, else as in the preset ``default``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,17 @@ from typing import Any
 
 from atlassegfm import presets
 from atlassegfm.errors import InputError
+from atlassegfm.registration.options import read_options
+from atlassegfm.registration.registry import METHODS as REGISTRATIONS
 
 #: Which label map of a run a method is judged by.
 OUTPUTS = ("final", "model", "atlas")
 #: Procedures that look at the query's truth: bounds and simulated users, never something to deploy.
 TRUTH_PROCEDURES = ("clicks", "true-prompt")
-#: What `parse_method` lets a user set.
+#: What `parse_method` lets a user set, beside options of the registration.
 SETTABLE = ("registration", "model", "prompt", "fusion", "customise", "output")
+#: Begins the name of an option of the registration: ``registration.iterations=50``.
+REGISTRATION_OPTION = "registration."
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Method:
         Row name in tables.
     registration, model, prompt, fusion : str
         As in `atlassegfm.pipeline.segment`. Model "none" is registration alone.
+    registration_options : tuple of (str, value)
+        What the registration is told, for example ``(("iterations", 50),)``; the order says nothing.
     customise : bool
         Whether the model may adapt itself to the atlas.
     output : str
@@ -52,6 +59,7 @@ class Method:
     output: str = "final"
     procedure: str = "pipeline"
     options: tuple[tuple[str, Any], ...] = ()
+    registration_options: tuple[tuple[str, Any], ...] = ()
     summary: str = ""
 
     def __post_init__(self) -> None:
@@ -63,25 +71,39 @@ class Method:
         """Whether the query's true label map is among its inputs."""
         return self.procedure in TRUTH_PROCEDURES
 
+    @property
+    def alignment(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
+        """The registration with its options: two methods that agree in this share it."""
+        return self.registration, tuple(sorted(self.registration_options))
+
     def run_settings(self) -> dict[str, Any]:
         """Everything that decides what is computed, without what cannot matter; JSON-able."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "summary", "output")}
         settings["options"] = [list(pair) for pair in self.options]
+        settings["registration_options"] = dict(self.registration_options)
         if self.model == "none" and self.procedure == "pipeline":
             settings |= {"prompt": "auto", "fusion": "none", "customise": False}
         return settings
 
     def segment_options(self) -> dict[str, Any]:
         """Keyword arguments for `atlassegfm.pipeline.segment`; the same preset works in `evaluate` and `segment`."""
-        options = {key: getattr(self, key) for key in ("registration", "model", "prompt", "fusion")}
+        options = {key: getattr(self, key) for key in presets.PARTS}
+        options["registration_options"] = dict(self.registration_options)
         return options if self.customise else options | {"customise": False}
+
+    @classmethod
+    def of_preset(cls, preset: presets.Preset) -> Method:
+        """What `segment --preset` does, as a method."""
+        options = preset.options()
+        options["registration_options"] = tuple(options["registration_options"].items())
+        return cls(preset.name, **options, summary=preset.summary)
 
 
 #: The methods that have a name: the presets of `segment`, and what only an evaluation can do.
 PRESETS: dict[str, Method] = {
     method.name: method
     for method in (
-        *(Method(preset.name, **preset.options(), summary=preset.summary) for preset in presets.PRESETS.values()),
+        *(Method.of_preset(preset) for preset in presets.PRESETS.values()),
         Method("model", output="model", summary="the model alone, prompted from the registered atlas"),
         Method("no-customise", customise=False, summary="default with the model left as it comes"),
         Method(
@@ -89,36 +111,39 @@ PRESETS: dict[str, Method] = {
             model="nninteractive",
             procedure="clicks",
             options=(("clicks", 1),),
-            summary="nnInteractive, 1 simulated click(s)",
+            summary="nnInteractive, 1 simulated click",
         ),
         Method(
             "nninteractive-5",
             model="nninteractive",
             procedure="clicks",
             options=(("clicks", 5),),
-            summary="nnInteractive, 5 simulated click(s)",
+            summary="nnInteractive, 5 simulated clicks",
         ),
         Method(
             "medsam2-1",
             model="medsam2",
             procedure="clicks",
             options=(("clicks", 1),),
-            summary="MedSAM2, 1 simulated click(s)",
+            summary="MedSAM2, 1 simulated click",
         ),
         Method(
             "medsam2-5",
             model="medsam2",
             procedure="clicks",
             options=(("clicks", 5),),
-            summary="MedSAM2, 5 simulated click(s)",
+            summary="MedSAM2, 5 simulated clicks",
         ),
         Method("builtin-1", procedure="clicks", options=(("clicks", 1),), summary="built-in model, 1 simulated click"),
         Method("builtin-5", procedure="clicks", options=(("clicks", 5),), summary="built-in model, 5 simulated clicks"),
+        Method("vesselfm", model="vesselfm", procedure="unprompted", summary="vesselFM alone, which takes no prompt"),
         Method("upper-bound", procedure="true-prompt", prompt="mask", summary="the model prompted with the true mask"),
         Method("label-fusion", model="none", procedure="label-fusion", summary="joint label fusion of several atlases"),
         Method("majority-vote", model="none", procedure="majority-vote", summary="several atlases, majority vote"),
-        Method("universeg", model="universeg", procedure="in-context", summary="UniverSeg, slice by slice"),
-        Method("tyche", model="tyche", procedure="in-context", summary="Tyche, slice by slice"),
+        Method(
+            "universeg", model="universeg", procedure="in-context", summary="UniverSeg, slice by slice, from one atlas"
+        ),
+        Method("tyche", model="tyche", procedure="in-context", summary="Tyche, slice by slice, from one atlas"),
     )
 }
 
@@ -127,7 +152,7 @@ DEFAULT_METHODS = ("default", "model", "registration")
 
 
 def parse_methods(text: str) -> list[Method]:
-    """Methods from a comma-separated list of preset names and settings such as ``registration=greedy+model=none``.
+    """Methods from a comma-separated list of names and settings, see `parse_method`.
 
     Raises
     ------
@@ -145,21 +170,54 @@ def parse_methods(text: str) -> list[Method]:
 
 
 def parse_method(text: str, option: str = "--methods") -> Method:
-    """One method: a preset's name or ``key=value+key=value``; see `parse_methods`. Errors name the option."""
-    if "=" not in text:
-        if text not in PRESETS:
-            raise InputError(
-                f"{option}: no method {text!r}; expected one of {', '.join(PRESETS)}, or settings such as "
-                "registration=default+model=none"
-            )
-        return PRESETS[text]
+    """One method: a name, ``key=value+key=value``, or a name followed by such settings.
+
+    Errors name the command-line option that the text came from.
+    """
+    first, *rest = (part.strip() for part in text.split("+"))
+    base = PRESETS["default"]
+    if "=" in first:
+        rest = [first, *rest]
+    elif first in PRESETS:
+        base = PRESETS[first]
+    else:
+        raise InputError(
+            f"{option}: no method {first!r}; expected one of {', '.join(PRESETS)}, or settings such as "
+            "registration=default+model=none"
+        )
+    return _changed(base, text, rest, option) if rest else base
+
+
+def _changed(base: Method, text: str, settings: list[str], option: str) -> Method:
+    """The method with settings ``key=value`` in place of its own."""
     changes: dict[str, Any] = {}
-    for part in text.split("+"):
+    told: dict[str, str] = {}
+    for part in settings:
         key, _, value = (piece.strip() for piece in part.partition("="))
-        if key not in SETTABLE or not value:
-            raise InputError(f"{option}: {part!r} is no setting; expected KEY=VALUE with one of {', '.join(SETTABLE)}")
-        changes[key] = _truth_value(value, option) if key == "customise" else value
-    return replace(PRESETS["default"], name=text, summary="as given on the command line", **changes)
+        name = key.removeprefix(REGISTRATION_OPTION)
+        if not value or not name or (name == key and key not in SETTABLE):
+            raise InputError(
+                f"{option}: {part!r} is no setting; expected KEY=VALUE with one of {', '.join(SETTABLE)}, or an option "
+                f"of the registration such as {REGISTRATION_OPTION}iterations=50"
+            )
+        if name != key:
+            told[name] = value
+        else:
+            changes[key] = _truth_value(value, option) if key == "customise" else value
+    method = replace(base, name=text, summary="as given on the command line", **changes)
+    # Options belong to one registration: another one does not take over those of the first.
+    own = dict(base.registration_options) if method.registration == base.registration else {}
+    return replace(method, registration_options=tuple((own | _typed(method, told, option)).items()))
+
+
+def _typed(method: Method, told: dict[str, str], option: str) -> dict[str, Any]:
+    """Options of the method's registration with values of the right types; one that is not there takes any."""
+    if method.registration not in REGISTRATIONS:
+        return told
+    try:
+        return read_options(method.registration, REGISTRATIONS[method.registration].options, told)
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from error
 
 
 def _truth_value(text: str, option: str) -> bool:

@@ -10,14 +10,21 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS
+from atlassegfm.evaluation.dataset import file_digest
 from atlassegfm.evaluation.protocol import Pair
 from atlassegfm.evaluation.runs import CASE_FORMAT, Run, settings_key
 from atlassegfm.io import write_text_atomic
 
+if TYPE_CHECKING:
+    from atlassegfm.evaluation.runner import Settings
+
 #: Procedures that use the other atlases of the protocol, so that these belong to what decides the numbers.
 POOL_PROCEDURES = ("label-fusion", "majority-vote")
+#: Characters of a name as part of a file name.
+LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,18 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def content_key(
-    run: Run, pair: Pair, digests: Mapping[str, str], labels: Mapping[int, str], seed: int, tolerance_mm: float
-) -> str:
-    """Key of everything that decides a record's numbers: scans, settings, labels, seed, tolerance and this code."""
+def content_key(run: Run, pair: Pair, digests: Mapping[str, str], settings: Settings) -> str:
+    """Key of everything that decides a record's numbers: scans, method, labels, seed, tolerance, device and this code.
+
+    Parameters
+    ----------
+    run, pair
+        What is computed, on which cases.
+    digests : mapping of str to str
+        Case id to a hash of its files.
+    settings : atlassegfm.evaluation.runner.Settings
+        With the device that "auto" stands for.
+    """
     used = [pair.atlas, pair.query]
     if run.method.procedure in POOL_PROCEDURES:
         used += pair.pool
@@ -121,12 +136,22 @@ def content_key(
             "format": CASE_FORMAT,
             "code": code_digest(),
             "scans": [digests[case_id] for case_id in used],
-            "labels": sorted(labels),
+            "labels": sorted(settings.labels),
             "settings": run.settings,
-            "seed": seed,
-            "tolerance_mm": tolerance_mm,
+            "seed": settings.seed,
+            "tolerance_mm": settings.tolerance_mm,
+            "device": settings.device,
+            "weights": _weights_digest(run),
         }
     )
+
+
+def _weights_digest(run: Run) -> str:
+    """Hash of the weights that the user brought for an in-context model; empty for all else."""
+    if run.method.procedure != "in-context" or run.method.model not in SLICE_MODELS:
+        return ""
+    info = SLICE_MODELS[run.method.model]
+    return "" if info.missing() else file_digest(info.weights())
 
 
 @cache
@@ -154,5 +179,13 @@ def record_path(folder: Path, pair: Pair, run: Run, key: str) -> Path:
 
 
 def safe_name(text: str) -> str:
-    """Text as part of a file name: letters, digits, dot, dash and underscore kept, others replaced, 60 at most."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:60]
+    """Text as part of a file name, another one for each text.
+
+    Letters, digits, dot, dash and underscore are kept. A text with others, or with more than `LONGEST_NAME`, is changed
+    and gets the beginning of its hash behind it.
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+    if plain == text and len(text) <= LONGEST_NAME:
+        return text
+    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{plain[: LONGEST_NAME - len(mark) - 1]}-{mark}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atlassegfm.errors import AtlasSegError, InputError
@@ -14,6 +14,7 @@ from atlassegfm.evaluation.records import POOL_PROCEDURES, Record, content_key, 
 from atlassegfm.evaluation.runs import Run, plan_runs
 from atlassegfm.evaluation.schedule import Progress, run_tasks
 from atlassegfm.evaluation.work import Task, without_done
+from atlassegfm.runtime import resolve_device
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,12 @@ def run(
     Raises
     ------
     InputError
-        When the folder cannot be written or a number makes no sense. Failing cases raise nothing: they are counted.
+        When the folder cannot be written, a number makes no sense or the device is not there. Failing cases raise
+        nothing: they are counted.
     """
     if jobs < 1:
         raise InputError(f"--jobs: expected 1 or more, got {jobs}")
+    settings = replace(settings, device=resolve_device(settings.device))
     runs = tuple(plan_runs(settings.methods))
     _make_folder(folder)
     tasks = _tasks(dataset, settings, runs, folder, jobs)
@@ -116,7 +119,7 @@ def run(
         # A failure of an earlier session is tried again, and its old record must not pass for the new one.
         for _, _, path in task.runs:
             path.unlink(missing_ok=True)
-    run_tasks(missing, jobs=jobs, isolate=isolate, progress=progress, start=start)
+    run_tasks(missing, jobs=jobs, isolate=isolate, progress=_counting(progress, len(tasks) - len(missing)), start=start)
     records = {}
     for task in tasks:
         for run_, key, path in task.runs:
@@ -125,6 +128,13 @@ def run(
                 raise AtlasSegError(f"{path}: the record just written cannot be read back; is the disk full?")
             records[task.pair, run_.label] = record
     return Evaluation(dataset, settings, runs, records, asked - todo)
+
+
+def _counting(progress: Progress | None, before: int) -> Progress | None:
+    """Progress that counts the pairs of earlier sessions as done."""
+    if progress is None:
+        return None
+    return lambda done, total, text: progress(done + before, total + before, text)
 
 
 def _make_folder(folder: Path) -> None:
@@ -142,7 +152,7 @@ def _tasks(dataset: Dataset, settings: Settings, runs: Sequence[Run], folder: Pa
     for pair in settings.plan.pairs:
         entries = []
         for run_ in runs:
-            key = content_key(run_, pair, digests, settings.labels, settings.seed, settings.tolerance_mm)
+            key = content_key(run_, pair, digests, settings)
             entries.append((run_, key, record_path(folder, pair, run_, key)))
         used = [pair.atlas, pair.query, *pair.pool]
         cases = {i: dataset.case(i) for i in used if i in needed}

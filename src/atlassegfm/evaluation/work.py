@@ -147,7 +147,7 @@ def _run(task: Task, run: Run, key: str, scans: _Scans) -> Record:
 
 def _honest_peak(run: Run, outcome: Outcome, peak: float, shared: dict) -> float:
     """The run's peak; not below that of the run whose registration it used."""
-    known = ("peak", run.method.registration)
+    known = ("peak", run.method.alignment)
     if outcome.facts.get("registrations_reused"):
         peak = max(peak, shared.get(known, 0.0))
     shared[known] = max(peak, shared.get(known, 0.0))

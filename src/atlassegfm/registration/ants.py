@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
-from atlassegfm.registration.builtin import clamped, working_spacing
+from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.files import read_transform
-from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.itk import LPS, upright_image
 from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
@@ -80,7 +79,7 @@ def _register(
     step = f"ANTs: {kind}"
     settings.progress(step, 0.0)
     start = time.perf_counter()
-    copies = [upright_image(working_copy(clamped(image), spacing)) for image in (fixed, moving)]
+    copies = [upright_image(scaled_copy(image, spacing)) for image in (fixed, moving)]
     with tempfile.TemporaryDirectory(prefix="atlassegfm_ants_") as folder:
         try:
             with one_thread(), _seeded(ants, settings.seed), silenced(STDOUT):

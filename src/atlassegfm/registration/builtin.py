@@ -6,49 +6,58 @@ Every length is chosen in mm from the fields of view, so that a mouse brain and 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.deformable import DeformableSettings, register_deformable, try_candidates
+from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
+from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import find_starts
+from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
 from atlassegfm.registration.measures import folding_percent
+from atlassegfm.registration.options import OwnOptions
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.volume import Volume
 
-#: Voxels of a working copy aimed at; finer than the finest native spacing it never gets.
-TARGET_VOXELS = 2_000_000
-#: Intensities outside these percentiles are clamped.
-CLAMP_PERCENTILES = (0.5, 99.5)
 #: Voxels along the longest edge on the two linear levels.
 LINEAR_VOXELS = (32, 64)
-#: Starts refined by the linear step.
+#: Starts refined by the linear step of the rigid and affine methods.
 STARTS = 5
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
 MIN_LEVEL_VOXELS = 8
 
 
-def clamped(image: Volume) -> Volume:
-    """Intensities clamped at `CLAMP_PERCENTILES` and scaled to [0, 1], float32."""
-    low, high = np.percentile(image.data, CLAMP_PERCENTILES)
-    if not high > low:
-        low, high = float(image.data.min()), float(image.data.max())
-    if not high > low:
-        raise RegistrationError("expected an image with contrast, got a constant one")
-    return Volume(np.clip((image.data - low) / (high - low), 0.0, 1.0).astype(np.float32), image.grid)
+@dataclass(frozen=True)
+class Plan:
+    """How much work the deformable method puts in.
+
+    Parameters
+    ----------
+    starts : int
+        Starts refined by the linear step and tried on the coarsest level.
+    voxels : int
+        Voxels of the finest working copy aimed at.
+    knobs : DeformableSettings
+        Levels and their iterations.
+    """
+
+    starts: int
+    voxels: int
+    knobs: DeformableSettings
 
 
-def working_spacing(fixed: Volume, moving: Volume) -> float:
-    """Isotropic voxel size in mm at which both images have about `TARGET_VOXELS` voxels."""
-    volume = float(np.sqrt(np.prod(fixed.grid.extent_mm) * np.prod(moving.grid.extent_mm)))
-    finest = float(max(fixed.spacing.min(), moving.spacing.min()))
-    return max(finest, (volume / TARGET_VOXELS) ** (1.0 / 3.0))
+#: By quality; measured in docs/decisions/0002-registration.md.
+PLANS = {
+    "fast": Plan(3, TARGET_VOXELS // 8, DeformableSettings((2, 1), (100, 30))),
+    "default": Plan(5, TARGET_VOXELS, DeformableSettings()),
+    "best": Plan(8, 2 * TARGET_VOXELS, DeformableSettings((4, 2, 1), (150, 100, 60), finest_both_ways=True)),
+}
 
 
 class _Clock:
@@ -60,39 +69,51 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.seconds[name] = now - self._last
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
 
 
 def _linear(
-    fixed: Volume, moving: Volume, settings: Settings, clock: _Clock, *, dof: int
+    fixed: Volume,
+    moving: Volume,
+    settings: Settings,
+    clock: _Clock,
+    *,
+    dof: int,
+    starts: int = STARTS,
+    wide: bool = False,
 ) -> tuple[list[Fit], dict[str, Any]]:
-    """Linear candidates from every start, best first, and facts for the report."""
+    """Linear candidates from every start, best first, and facts for the report; see `find_starts` for `wide`.
+
+    `fixed` and `moving` are working copies.
+    """
     settings.progress("searching a start", 0.0)
-    starts = find_starts(fixed, moving, keep=STARTS)
+    found = find_starts(fixed, moving, keep=starts, wide=wide)
     clock.lap("start")
     settings.progress("linear registration", 0.0)
-    fits = affine_candidates(*_level(fixed, moving, LINEAR_VOXELS[0]), starts, torch.device(settings.device), dof=dof)
-    if not fits or starts[0].score <= 0:
+    fits = affine_candidates(*_level(fixed, moving, LINEAR_VOXELS[0]), found, dof=dof)
+    clock.lap("linear")
+    if not fits or found[0].score <= 0:
         raise RegistrationError(
             "no alignment of atlas and query was found: they look alike nowhere; do both show the same body part?"
         )
-    clock.lap("linear")
-    return fits, {"start_score": starts[0].score, "linear_score": fits[0].score, "candidates": len(fits)}
+    return fits, {"start_score": found[0].score, "linear_score": fits[0].score, "candidates": len(fits)}
 
 
 def _level(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, Volume]:
-    """Working copies with `voxels` voxels along the longest edge, but none finer than `working_spacing`."""
+    """Copies with `voxels` voxels along the longest edge, but none finer than the working copies given."""
     longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
-    spacing = max(longest / voxels, working_spacing(fixed, moving))
+    spacing = max(longest / voxels, float(fixed.spacing[0]))
     return working_copy(fixed, spacing), working_copy(moving, spacing)
 
 
 def _linear_only(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> RegistrationResult:
     clock = _Clock()
-    fixed, moving = clamped(fixed), clamped(moving)
+    spacing = working_spacing(fixed, moving)
+    fixed, moving = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
+    clock.lap("working copies")
     fits, facts = _linear(fixed, moving, settings, clock, dof=dof)
-    problem = LinearProblem(*_level(fixed, moving, LINEAR_VOXELS[1]), torch.device(settings.device))
+    problem = LinearProblem(*_level(fixed, moving, LINEAR_VOXELS[1]))
     fit = max((optimise(problem, f.matrix, dof) for f in fits[:2]), key=lambda f: f.score)
     clock.lap("linear, fine")
     facts |= {"linear_score": fit.score, "matrix": fit.matrix.tolist()}
@@ -114,29 +135,74 @@ def affine(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationRes
     return _linear_only(fixed, moving, settings, dof=12)
 
 
-def _start_matrices(
-    fixed: Volume, moving: Volume, settings: Settings, clock: _Clock, *, dof: int
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Alignments from which the deformable step may begin; ``dof=0``: the positions in the headers alone."""
-    if dof == 0:
-        return [np.eye(4)], {}
-    fits, facts = _linear(fixed, moving, settings, clock, dof=dof)
-    return [fit.matrix for fit in fits], facts
+class _Search:
+    """The search for the alignment that the deformable step begins with, and the story of it for the report."""
+
+    def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
+        self.settings, self.plan = settings, plan
+        self.clock, self.device = _Clock(), torch.device(settings.device)
+        self.spacing = working_spacing(fixed, moving, plan.voxels)
+        self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
+        self.knobs = _fitting_levels(plan.knobs, fixed, moving, self.spacing)
+        self.coarsest = self.copies(self.knobs.factors[0])
+        self.clock.lap("working copies")
+        self.attempts: list[dict[str, Any]] = []
+
+    def copies(self, factor: int) -> tuple[Volume, Volume]:
+        """Working copies with voxels of `factor` times the finest ones."""
+        if factor == 1:
+            return self.fixed, self.moving
+        return tuple(working_copy(image, self.spacing * factor) for image in (self.fixed, self.moving))
+
+    def attempt(self, dof: int, *, wide: bool = False) -> Candidate:
+        """Best alignment from the usual or the wide starts; ``dof=0``: the positions in the headers alone."""
+        matrices, facts = [np.eye(4)], {}
+        if dof:
+            found = _linear(
+                self.fixed, self.moving, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide
+            )
+            matrices, facts = [fit.matrix for fit in found[0]], found[1]
+        self.settings.progress("deformable registration", 0.0)
+        candidates = try_candidates(*self.coarsest, matrices, self.knobs, self.device)
+        best = candidates[0]
+        starts = "headers" if dof == 0 else "wide" if wide else "usual"
+        scores = [round(c.score, 5) for c in candidates]
+        self.attempts.append(
+            {
+                "starts": starts,
+                "apart_percent": round(100 * best.apart, 3),
+                "doubts": best.doubts,
+                **facts,
+                "candidate_scores": scores,
+            }
+        )
+        self.clock.lap("candidates")
+        return best
+
+    def best(self, dof: int) -> Candidate:
+        """The first attempt, or where that one does not convince, the better of it and one from wide starts."""
+        first = self.attempt(dof)
+        if first.convincing or not dof:
+            return first
+        return max((first, self.attempt(dof, wide=True)), key=lambda candidate: candidate.score)
 
 
 def deformable(
-    fixed: Volume, moving: Volume, settings: Settings, knobs: DeformableSettings | None = None, *, dof: int = 12
+    fixed: Volume, moving: Volume, settings: Settings, plan: Plan | None = None, *, dof: int = 12
 ) -> RegistrationResult:
     """Default method: affine from any start, then greedy diffeomorphic LNCC.
+
+    An alignment that does not convince (see `deformable.Candidate`) is tried again from starts turned by right angles;
+    what is doubtful even then comes back with a warning.
 
     Parameters
     ----------
     fixed, moving : Volume
         Images with raw intensities.
     settings : Settings
-        Device and progress; nothing here is random.
-    knobs : DeformableSettings, optional
-        Iterations and smoothness.
+        Device, progress and the quality (`options.OwnOptions`); nothing here is random.
+    plan : Plan, optional
+        In place of that of the quality.
     dof : {12, 6, 0}
         Alignment before it: affine, rigid, none.
 
@@ -144,32 +210,35 @@ def deformable(
     -------
     RegistrationResult
         Displacement on the working grid of `fixed`, followed by the affine matrix.
+
+    Raises
+    ------
+    RegistrationError
+        If the images look alike nowhere.
     """
-    clock = _Clock()
-    fixed, moving = clamped(fixed), clamped(moving)
-    device = torch.device(settings.device)
-    matrices, facts = _start_matrices(fixed, moving, settings, clock, dof=dof)
-    spacing = working_spacing(fixed, moving)
-    knobs = _fitting_levels(knobs or DeformableSettings(), fixed, moving, spacing)
-    levels = [(working_copy(fixed, spacing * f), working_copy(moving, spacing * f)) for f in knobs.factors]
-    settings.progress("deformable registration", 0.0)
-    candidates = try_candidates(*levels[0], matrices, knobs, device)
-    best = candidates[0]
+    plan = plan or PLANS[OwnOptions(**settings.options).quality]
+    search = _Search(fixed, moving, settings, plan)
+    best = search.best(dof)
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
+    levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
     field, history = register_deformable(
-        levels, best, knobs, device, lambda fraction: settings.progress("deformable registration", fraction)
+        levels, best, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
     )
-    clock.lap("deformable")
-    facts |= {
+    search.clock.lap("deformable")
+    facts = {
         "matrix": best.matrix.tolist(),
-        "candidate_scores": [round(c.score, 5) for c in candidates],
-        "working_spacing_mm": spacing,
+        "attempts": search.attempts,
+        "doubts": best.doubts,
+        "inverse_consistency_percent": round(100 * best.apart, 3),
+        "overlap": round(best.met, 4),
+        "working_spacing_mm": search.spacing,
         "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
         "steps": [len(values) for values in history],
         "folding_percent": folding_percent(field),
     }
-    return RegistrationResult(Transform((field, Affine(best.matrix))), facts, clock.seconds)
+    warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
+    return RegistrationResult(Transform((field, Affine(best.matrix))), facts, search.clock.seconds, warnings)
 
 
 def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:

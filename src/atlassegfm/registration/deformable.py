@@ -1,10 +1,4 @@
-"""Deformable registration: greedy compositive updates along the gradient of the local normalised cross-correlation.
-
-The map phi(x) = x + u(x) lives on the fixed grid; each step composes it with a smooth, small update v,
-phi <- phi o (id + v), which keeps it invertible as long as |v| stays below a voxel (Yushkevich et al., "Fast automatic
-segmentation of hippocampal subfields ... (greedy)", Alzheimer's & Dementia 12 (2016); Avants et al., "Symmetric
-diffeomorphic image registration with cross-correlation", MedIA 12 (2008)). The gradient is analytic.
-"""
+"""Deformable registration: every affine candidate on the coarsest level, the best of them to the finest one."""
 
 from __future__ import annotations
 
@@ -14,166 +8,75 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from atlassegfm.registration.grids import (
-    apply_matrix,
-    box_sum,
-    gradient,
-    identity,
-    inside,
-    sample,
-    smooth,
-    smooth_inside,
-    voxel_map,
-)
+from atlassegfm.registration.grids import gradient, voxel_map
+from atlassegfm.registration.level import DeformableSettings, Level, TwoWays
+from atlassegfm.registration.operators import Operators
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.volume import Grid, Volume
-
-#: A step that lowers the LNCC shortens the next ones by this factor, down to this part of the first.
-STEP_SHRINK = 0.7
-SHORTEST_STEP = 0.2
-
-
-@dataclass(frozen=True)
-class DeformableSettings:
-    """Knobs of the deformable step; lengths in voxels of the level.
-
-    Parameters
-    ----------
-    factors, iterations : tuple of int
-        Per level: size of its voxels in working voxels, and the most steps taken there.
-    radius : int
-        Half width of the correlation window.
-    step : float
-        Longest update vector of a step.
-    smooth_update, smooth_field : float
-        Gaussian standard deviations applied to the update and to the whole displacement.
-    noise : float
-        Variance added to both windows' variances (intensities in [0, 1]): flat windows say nothing.
-    """
-
-    factors: tuple[int, ...] = (4, 2, 1)
-    iterations: tuple[int, ...] = (100, 60, 20)
-    radius: int = 2
-    step: float = 1.0
-    smooth_update: float = 2.0
-    smooth_field: float = 0.5
-    noise: float = 1e-5
-
-
-def lncc_and_gradient(
-    f: torch.Tensor, m: torch.Tensor, mask: torch.Tensor, radius: int, noise: float
-) -> tuple[float, torch.Tensor]:
-    """Mean squared local correlation over the mask and its exact gradient by the moving values.
-
-    Parameters
-    ----------
-    f, m, mask : torch.Tensor, shape (I, J, K)
-        Fixed image, warped moving image, and 1 where both are known.
-    radius : int
-        The window is 2 * radius + 1 voxels wide.
-    noise : float
-        Added to both variances.
-
-    Returns
-    -------
-    tuple
-        LNCC in [0, 1] and d(sum of cc) / dm, shape (I, J, K).
-
-    Notes
-    -----
-    Per window with weights w: cc = A^2 / (B C), A = cov(f, m), B = var(f) + noise, C = var(m) + noise. A voxel y
-    contributes to all windows that hold it, so d/dm(y) = w(y) * box[ 2 A / (B C n) * ((f(y) - mean f)
-    - A / C * (m(y) - mean m)) ], which expands into four more box sums.
-    """
-    fm, mm = f * mask, m * mask
-    sums = box_sum(torch.stack([mask, fm, mm, fm * f, mm * m, fm * m]), radius)
-    n = sums[0].clamp_min(1.0)
-    mean_f, mean_m = sums[1] / n, sums[2] / n
-    var_f = (sums[3] / n - mean_f * mean_f).clamp_min_(0.0).add_(noise)
-    var_m = (sums[4] / n - mean_m * mean_m).clamp_min_(0.0).add_(noise)
-    cov = sums[5] / n - mean_f * mean_m
-    ratio = cov / var_m
-    cc = cov * ratio / var_f
-    value = float((cc * mask).sum() / mask.sum().clamp_min(1.0))
-    a = 2.0 * ratio / var_f / n * mask
-    b = a * ratio
-    back = box_sum(torch.stack([a, b, b * mean_m - a * mean_f]), radius)
-    return value, mask * (f * back[0] - m * back[1] + back[2])
-
-
-def _compose(u: torch.Tensor, v: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-    """Displacement of (id + u) o (id + v)."""
-    return v + sample(u, grid + v)
-
-
-def _upsample(u: torch.Tensor, coarse: Grid, fine: Grid) -> torch.Tensor:
-    """Displacement in voxels of `coarse` to voxels of `fine` (same axes, same field of view)."""
-    coords = apply_matrix(voxel_map(fine, coarse), identity(fine.shape, u.device))
-    ratio = torch.as_tensor(coarse.spacing / fine.spacing, dtype=torch.float32, device=u.device)
-    return sample(u, coords) * ratio.view(3, 1, 1, 1)
-
-
-class _Level:
-    """Both images at one resolution and the loop over updates there."""
-
-    def __init__(self, fixed: Volume, moving: Volume, matrix: np.ndarray, device: torch.device) -> None:
-        self.f = torch.as_tensor(fixed.data, device=device)
-        self.m = torch.as_tensor(moving.data, device=device)
-        self.to_moving = voxel_map(fixed.grid, moving.grid, matrix)
-        self.grid = identity(fixed.grid.shape, device)
-
-    def warped(self, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        coords = apply_matrix(self.to_moving, self.grid + u)
-        return sample(self.m[None], coords)[0], inside(coords, self.m.shape)
-
-    def run(self, u: torch.Tensor, iterations: int, settings: DeformableSettings) -> tuple[torch.Tensor, list[float]]:
-        """Steps from `u`; returns the best displacement met and the LNCC before each step.
-
-        A step that loses is followed by shorter ones, down to a fraction of the first.
-        """
-        history: list[float] = []
-        best, best_value, step = u, -1.0, settings.step
-        for _ in range(iterations):
-            m, mask = self.warped(u)
-            value, slope = lncc_and_gradient(self.f, m, mask, settings.radius, settings.noise)
-            history.append(value)
-            if value > best_value:
-                best, best_value = u, value
-            else:
-                step *= STEP_SHRINK
-                if step < SHORTEST_STEP * settings.step:
-                    break
-            if _converged(history):
-                break
-            update = smooth(gradient(m) * slope, settings.smooth_update)
-            longest = float(update.square().sum(dim=0).max().sqrt())
-            if longest < 1e-12:
-                break
-            u = _compose(u, update * (step / longest), self.grid)
-            u = smooth_inside(u, settings.smooth_field)
-        return best, history
-
-
-def _converged(history: list[float], window: int = 10, slope: float = 1e-4) -> bool:
-    """Whether the last `window` steps gained less than `slope` per step on average."""
-    if len(history) <= window:
-        return False
-    return (history[-1] - history[-1 - window]) / window < slope * max(history[-1], 1e-3)
-
 
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
 CANDIDATE_OVERLAP_POWER = 0.1
 CANDIDATE_BENDING = 0.3
 
 
+#: How far the maps there and back may lie apart, as part of the image's size (cube root of its volume), before other
+#: starts are tried, and before the result is called doubtful; measured in docs/decisions/0007-failed-registrations.md.
+RETRY_APART = 0.045
+MAX_APART = 0.06
+#: Part of the smaller image that has to meet the other one.
+MIN_MET = 0.25
+
+
 @dataclass(frozen=True)
 class Candidate:
-    """One affine start taken through the coarsest deformable level."""
+    """One affine start taken through the coarsest deformable level.
+
+    Parameters
+    ----------
+    matrix : numpy.ndarray, shape (4, 4)
+        The start: fixed to moving world points, RAS+ mm.
+    score : float
+        Higher is better, among candidates of one pair.
+    displacement : torch.Tensor, shape (3, I, J, K)
+        Mean of the forward and the inverted backward displacement, in voxels of the level.
+    history : list of float
+        LNCC before each forward step.
+    lncc : float
+        LNCC under `displacement`.
+    apart : float
+        Mean distance of forward and inverted backward displacement at the borders in the fixed image, as part of the
+        cube root of its volume.
+    met : float
+        Part of the smaller image that lies in the other one.
+    """
 
     matrix: np.ndarray
     score: float
     displacement: torch.Tensor
     history: list[float]
+    lncc: float
+    apart: float
+    met: float
+
+    @property
+    def convincing(self) -> bool:
+        """Whether nothing suggests that other starts be tried."""
+        return self.apart <= RETRY_APART and not self.doubts
+
+    @property
+    def doubts(self) -> list[str]:
+        """Why this is probably no alignment of the same anatomy; empty when nothing speaks against it."""
+        out = []
+        if self.apart > MAX_APART:
+            out.append(
+                f"the maps there and back lie {100 * self.apart:.1f} % of the image's size apart "
+                f"(trusted up to {100 * MAX_APART:.0f} %)"
+            )
+        if self.met < MIN_MET:
+            out.append(f"only {100 * self.met:.0f} % of the smaller image meets the other one")
+        if not self.lncc > self.history[0]:
+            out.append("the deformable step did not bring the images closer than the affine one")
+        return out
 
 
 def try_candidates(
@@ -183,7 +86,7 @@ def try_candidates(
     settings: DeformableSettings,
     device: torch.device,
 ) -> list[Candidate]:
-    """Take each affine candidate through the coarsest level, best first.
+    """Take each affine candidate through the coarsest level, there and back; best first.
 
     How well organs can be brought to match, and how far they had to be bent for it, tells more about a start than how
     well it matches before (docs/decisions/0002-registration.md).
@@ -199,16 +102,45 @@ def try_candidates(
     device : torch.device
         Where to compute.
     """
-    smaller = min(np.prod(fixed.grid.extent_mm), np.prod(moving.grid.extent_mm))
-    out = []
-    for matrix in matrices:
-        level = _Level(fixed, moving, matrix, device)
-        u, history = level.run(torch.zeros_like(level.grid), settings.iterations[0], settings)
-        seen = float(level.warped(u)[1].mean()) * float(np.prod(fixed.grid.extent_mm) / smaller)
-        bending = float(sum(gradient(part).square().sum(dim=0).mean() for part in u))
-        score = max(history) * min(1.0, seen) ** CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending
-        out.append(Candidate(matrix, score, u, history))
-    return sorted(out, key=lambda c: -c.score)
+    tried = [_try(fixed, moving, matrix, settings, device) for matrix in matrices]
+    return sorted(tried, key=lambda candidate: -candidate.score)
+
+
+def _try(
+    fixed: Volume, moving: Volume, matrix: np.ndarray, settings: DeformableSettings, device: torch.device
+) -> Candidate:
+    level = Level(fixed, moving, matrix, device)
+    two = level.both_ways(level.start, settings.iterations[0], settings)
+    m, seen = level.warped(two.mean)
+    smaller = min(fixed.grid.size, float(np.prod(moving.grid.extent_mm) / np.prod(fixed.spacing)))
+    met = min(1.0, float(seen.sum()) / smaller)
+    bending = float(sum(gradient(part).square().sum(dim=0).mean() for part in two.there.displacement))
+    return Candidate(
+        matrix=matrix,
+        score=max(two.there.history) * met**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending,
+        displacement=two.mean,
+        history=two.there.history,
+        lncc=level.ops.force(level.f, m, seen, settings.radius, settings.noise)[0],
+        apart=_apart(level.f, two, seen) * float(fixed.spacing[0]) / float(np.cbrt(np.prod(fixed.grid.extent_mm))),
+        met=met,
+    )
+
+
+def _apart(f: torch.Tensor, two: TwoWays, seen: torch.Tensor) -> float:
+    """Mean distance of the two displacements in voxels where both images are known, weighted by the image's slope.
+
+    In the air and within plain tissue nothing holds either of them.
+    """
+    weight = gradient(f).norm(dim=0) * seen
+    distance = (two.there.displacement - two.back).norm(dim=0)
+    return float((distance * weight).sum() / weight.sum().clamp_min(1e-6))
+
+
+def _upsample(ops: Operators, u: torch.Tensor, coarse: Grid, fine: Grid) -> torch.Tensor:
+    """Displacement in voxels of `coarse` to voxels of `fine` (same axes, same field of view)."""
+    at = torch.zeros(3, *fine.shape, device=u.device)
+    ratio = torch.as_tensor(coarse.spacing / fine.spacing, dtype=torch.float32, device=u.device)
+    return ops.warp(u, voxel_map(fine, coarse), at)[0] * ratio.view(3, 1, 1, 1)
 
 
 def register_deformable(
@@ -241,9 +173,15 @@ def register_deformable(
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
-        level = _Level(fixed, moving, start.matrix, device)
-        u, values = level.run(_upsample(u, last, fixed.grid), iterations, settings)
-        history.append(values)
+        level = Level(fixed, moving, start.matrix, device)
+        u = _upsample(level.ops, u, last, fixed.grid)
+        if settings.finest_both_ways or number + 2 < len(levels):
+            two = level.both_ways(u, iterations, settings)
+            found, u = two.there, two.mean
+        else:
+            found = level.forward(u, iterations, settings)
+            u = found.displacement
+        history.append(found.history)
         last = fixed.grid
         tick((number + 1) / max(1, len(levels) - 1))
     vectors = np.moveaxis(u.cpu().numpy(), 0, -1) @ last.affine[:3, :3].T.astype(np.float32)

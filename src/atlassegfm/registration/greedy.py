@@ -13,8 +13,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
-from atlassegfm.registration.builtin import clamped, working_spacing
-from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.itk import displacement_from_itk, upright_image, volume_to_itk
 from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
@@ -82,7 +81,7 @@ def _run_stages(
 ) -> dict[str, float]:
     """Run all `STAGES`, whose results stay in the object; wall seconds per stage."""
     images = {
-        name: volume_to_itk(upright_image(working_copy(clamped(image), spacing)))
+        name: volume_to_itk(upright_image(scaled_copy(image, spacing)))
         for name, image in (("fixed", fixed), ("moving", moving))
     }
     seconds: dict[str, float] = {}

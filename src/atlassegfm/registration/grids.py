@@ -57,7 +57,8 @@ def box_sum(x: torch.Tensor, radius: int) -> torch.Tensor:
 
 
 @functools.cache
-def _kernel(sigma: float) -> tuple[float, ...]:
+def gaussian(sigma: float) -> tuple[float, ...]:
+    """Weights of a Gaussian, sigma in voxels, out to three sigmas; their sum is 1."""
     radius = max(1, int(np.ceil(3.0 * sigma)))
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return tuple((weights / weights.sum()).tolist())
@@ -67,7 +68,7 @@ def smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian smoothing along the last three axes, sigma in voxels; zero beyond the border."""
     if sigma <= 0:
         return x
-    kernel = _kernel(float(sigma))
+    kernel = gaussian(float(sigma))
     radius = len(kernel) // 2
     for axis in (-3, -2, -1):
         n = x.shape[axis]

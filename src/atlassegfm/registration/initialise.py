@@ -11,11 +11,13 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import fft
 from scipy.spatial.transform import Rotation
 
-from atlassegfm.registration.grids import working_copy
-from atlassegfm.resampling import resample_image
+from atlassegfm.registration.grids import voxel_map, working_copy
+from atlassegfm.registration.operators import CompiledOperators
+from atlassegfm.registration.transform import Affine
 from atlassegfm.volume import Grid, Volume
 
 #: Coarse voxels along the longest axis of the larger image.
@@ -37,8 +39,10 @@ class Start:
     score: float
 
 
-def _rotations() -> list[tuple[Rotation, float]]:
-    """(rotation, scale) candidates: every scale upright, then rotations about one and two axes."""
+def _rotations(wide: bool) -> list[tuple[Rotation, float]]:
+    """(rotation, scale) candidates: every scale upright, then rotations about one and two axes; or all right angles."""
+    if wide:
+        return [(rotation, 1.0) for rotation in Rotation.create_group("O") if rotation.magnitude() > 0.1]
     out = [(Rotation.identity(), s) for s in SCALES]
     out += [(Rotation.from_euler(axis, angle, degrees=True), 1.0) for axis in "xyz" for angle in ANGLES_DEG]
     for axes, signs in itertools.product(("xy", "xz", "yz"), itertools.product((-1, 1), repeat=2)):
@@ -46,21 +50,26 @@ def _rotations() -> list[tuple[Rotation, float]]:
     return out
 
 
-def _rotated(moving: Volume, directions: np.ndarray, spacing: float, turn: np.ndarray) -> tuple[Volume, np.ndarray]:
-    """Moving image turned about its centre, on axes `directions`; and the mask of its field of view."""
-    centre = moving.grid.centre
-    corners = (moving.grid.corners - centre) @ np.linalg.inv(turn).T @ directions
+def _about(turn: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """4x4 matrix of the 3x3 matrix `turn` about a point."""
+    out = np.eye(4)
+    out[:3, :3] = turn
+    out[:3, 3] = centre - turn @ centre
+    return out
+
+
+def _turned(moving: Volume, directions: np.ndarray, spacing: float, about: np.ndarray) -> tuple[Volume, np.ndarray]:
+    """Moving image on axes `directions` under the map `about` to its world; and the mask of its field of view."""
+    corners = Affine(np.linalg.inv(about))(moving.grid.corners) @ directions
     shape = np.ceil(np.ptp(corners, axis=0) / spacing).astype(int) + 1
     affine = np.eye(4)
     affine[:3, :3] = directions * spacing
-    affine[:3, 3] = centre - affine[:3, :3] @ ((shape - 1) / 2.0)
+    affine[:3, 3] = moving.grid.centre - affine[:3, :3] @ ((shape - 1) / 2.0)
     grid = Grid(tuple(shape.tolist()), affine)
-
-    def turned(points: np.ndarray) -> np.ndarray:
-        return (points - centre) @ turn.T + centre
-
-    mask = resample_image(moving.with_data(np.ones(moving.grid.shape, np.float32)), grid, turned).data
-    return resample_image(moving, grid, turned), mask
+    still = torch.zeros(3, *grid.shape)
+    image = torch.from_numpy(np.ascontiguousarray(moving.data, dtype=np.float32))[None]
+    values, seen = CompiledOperators().warp(image, voxel_map(grid, moving.grid, about), still)
+    return Volume(values[0].numpy(), grid), seen.numpy()
 
 
 class _Correlator:
@@ -74,10 +83,10 @@ class _Correlator:
         self.f, self.f2, self.m = (self._forward(x) for x in (fixed, fixed**2, ones))
 
     def _forward(self, x: np.ndarray) -> np.ndarray:
-        return fft.rfftn(x, self.shape, workers=2)
+        return fft.rfftn(x, self.shape)
 
     def _correlate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return fft.irfftn(np.conj(a) * b, self.shape, workers=2)
+        return fft.irfftn(np.conj(a) * b, self.shape)
 
     def best(self, moving: np.ndarray, mask: np.ndarray) -> tuple[float, np.ndarray]:
         """Highest score and its shift t: fixed voxel x meets moving voxel x + t."""
@@ -96,7 +105,7 @@ class _Correlator:
         return float(score[at]), np.array(shift, dtype=float)
 
 
-def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4) -> list[Start]:
+def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4, wide: bool = False) -> list[Start]:
     """Best coarse alignments, best first.
 
     Parameters
@@ -105,6 +114,8 @@ def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4) -> list[Start]:
         Images scaled to [0, 1].
     keep : int
         How many candidates to return.
+    wide : bool
+        Try the 23 turns by right angles in place of the usual ones: for headers that lie.
 
     Returns
     -------
@@ -114,18 +125,14 @@ def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4) -> list[Start]:
     spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / COARSE_VOXELS)
     coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
     directions = coarse.affine[:3, :3] / coarse.spacing
-    turns = [rotation.as_matrix() * scale for rotation, scale in _rotations()]
-    turned = [_rotated(other, directions, spacing, turn) for turn in turns]
+    poses = [_about(rotation.as_matrix() * scale, other.grid.centre) for rotation, scale in _rotations(wide)]
+    turned = [_turned(other, directions, spacing, pose) for pose in poses]
     correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
     starts = []
-    for turn, (image, mask) in zip(turns, turned, strict=True):
+    for pose, (image, mask) in zip(poses, turned, strict=True):
         score, shift = correlator.best(image.data, mask)
         # fixed voxel -> turned frame voxel -> turned frame world -> moving world
         move = np.eye(4)
         move[:3, 3] = shift
-        about = np.eye(4)
-        about[:3, :3] = turn
-        about[:3, 3] = other.grid.centre - turn @ other.grid.centre
-        matrix = about @ image.affine @ move @ np.linalg.inv(coarse.affine)
-        starts.append(Start(matrix, score))
+        starts.append(Start(pose @ image.affine @ move @ np.linalg.inv(coarse.affine), score))
     return sorted(starts, key=lambda s: -s.score)[:keep]

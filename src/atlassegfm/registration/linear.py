@@ -7,15 +7,17 @@ needs no step sizes, no units and no autograd.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from atlassegfm.registration.grids import apply_matrix, gradient, identity, inside, sample, smooth_inside, voxel_map
+from atlassegfm.registration.grids import gradient, voxel_map, working_copy
 from atlassegfm.registration.initialise import MIN_OVERLAP, OVERLAP_POWER, Start
+from atlassegfm.registration.linear_kernels import COLUMNS, mean_residual, moments, normal_equations
+from atlassegfm.registration.operators import CompiledOperators
 from atlassegfm.registration.transform import Affine
 from atlassegfm.volume import Grid, Volume
 
@@ -24,8 +26,10 @@ HUBER = 1.5
 #: Singular values of the affine's linear part stay within these bounds: bodies differ by less.
 SCALE_BOUNDS = (0.55, 1.8)
 ITERATIONS = 25
+#: The first rigid steps are taken on voxels larger by this factor.
+RIGID_COARSER = 1.5
 #: A step that gains less than this is the last one.
-MIN_GAIN = 2e-5
+MIN_GAIN = 5e-5
 MAX_DAMPING = 1e3
 #: Surroundings of the second channel: Gaussian width in voxels of the level, and the variance that counts as flat.
 LOCAL_SIGMA = 2.0
@@ -40,53 +44,58 @@ class Fit:
     score: float
 
 
-def channels(image: torch.Tensor) -> torch.Tensor:
+def channels(image: np.ndarray) -> np.ndarray:
     """What is compared: the intensity, and the intensity against its surroundings in units of their spread.
 
     The first tells tissues apart over the whole image, the second is blind to bias fields and contrast changes.
     """
-    mean = smooth_inside(image[None], LOCAL_SIGMA)[0]
-    spread = smooth_inside((image - mean).square()[None], LOCAL_SIGMA)[0].add_(LOCAL_NOISE).sqrt_()
-    return torch.stack([image, (image - mean) / spread])
+    ops = CompiledOperators()
+    x = torch.from_numpy(image)[None]
+    away = x - ops.smooth_inside(x, LOCAL_SIGMA)
+    spread = ops.smooth_inside(away.square(), LOCAL_SIGMA).add_(LOCAL_NOISE).sqrt_()
+    return torch.cat([x, away / spread]).numpy()
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The moving image under a matrix: channels (C, I, J, K) on the fixed grid, and the voxels where it is known."""
+
+    to_moving: np.ndarray
+    values: np.ndarray
+    seen: np.ndarray
+    sums: np.ndarray
 
 
 class LinearProblem:
-    """Both images at one resolution, ready to be scored and improved under any matrix."""
+    """Both images at one resolution, ready to be scored and improved under any matrix. On the CPU: they are small."""
 
-    def __init__(self, fixed: Volume, moving: Volume, device: torch.device) -> None:
+    def __init__(self, fixed: Volume, moving: Volume) -> None:
         self.fixed_grid: Grid = fixed.grid
         self.moving_grid: Grid = moving.grid
-        self.f = channels(torch.as_tensor(fixed.data, device=device)).flatten(1)
-        image = channels(torch.as_tensor(moving.data, device=device))
+        self.f = channels(np.ascontiguousarray(fixed.data, dtype=np.float32))
+        self.m = channels(np.ascontiguousarray(moving.data, dtype=np.float32))
         # Gradient per mm along the world axes: (I, J, K) differences times the inverse voxel-to-world matrix.
-        per_voxel = torch.as_tensor(np.linalg.inv(moving.affine[:3, :3]).T, dtype=torch.float32, device=device)
-        slopes = [torch.einsum("wv,v...->w...", per_voxel, gradient(channel)) for channel in image]
-        self.m = torch.cat([torch.cat([channel[None], slope]) for channel, slope in zip(image, slopes, strict=True)])
-        self.coords = identity(fixed.grid.shape, device).flatten(1)
+        per_voxel = np.linalg.inv(moving.affine[:3, :3]).T.astype(np.float32)
+        self.slopes = [
+            np.einsum("wv,v...->w...", per_voxel, gradient(torch.from_numpy(channel)).numpy()) for channel in self.m
+        ]
+        self._still = torch.zeros(3, *fixed.grid.shape)
 
-    def sampled(self, matrix: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Fixed values (C, n), moving values and slopes (C, 4, n), moving voxel coordinates (3, n); overlap only."""
-        coords = apply_matrix(voxel_map(self.fixed_grid, self.moving_grid, matrix), self.coords)
-        keep = torch.nonzero(inside(coords, self.moving_grid.shape))[:, 0]
-        coords = coords[:, keep]
-        return self.f[:, keep], sample(self.m, coords).unflatten(0, (-1, 4)), coords
+    def sampled(self, matrix: np.ndarray) -> Sampled:
+        """Moving values where `matrix` (fixed to moving world points) puts them."""
+        to_moving = voxel_map(self.fixed_grid, self.moving_grid, matrix)
+        values, seen = (x.numpy() for x in CompiledOperators().warp(torch.from_numpy(self.m), to_moving, self._still))
+        return Sampled(to_moving, values, seen, moments(self.f, values, seen))
 
-    def score(self, f: torch.Tensor, m: torch.Tensor) -> float:
-        """Mean NCC of the channels (C, n), times overlap**p; -1 where too little overlaps."""
+    def score(self, sampled: Sampled) -> float:
+        """Mean NCC of the channels, times overlap**p; -1 where too little overlaps."""
         voxel_ratio = float(np.prod(self.fixed_grid.spacing) / np.prod(self.moving_grid.spacing))
-        overlap = f.shape[1] / min(self.fixed_grid.size, self.moving_grid.size / voxel_ratio)
+        n, f, m, ff, mm, fm = sampled.sums.T
+        overlap = n[0] / min(self.fixed_grid.size, self.moving_grid.size / voxel_ratio)
         if overlap < MIN_OVERLAP:
             return -1.0
-        f, m = f - f.mean(dim=1, keepdim=True), m - m.mean(dim=1, keepdim=True)
-        ncc = (f * m).sum(dim=1) / torch.sqrt((f * f).sum(dim=1) * (m * m).sum(dim=1)).clamp_min(1e-6)
-        return float(ncc.mean()) * min(1.0, overlap) ** OVERLAP_POWER
-
-
-def _motion_columns(slopes: torch.Tensor, y: torch.Tensor, dof: int) -> torch.Tensor:
-    """Derivative of the moving values by the motion, for moving points `y` (3, n) relative to the centre: (dof, n)."""
-    if dof == 6:
-        return torch.cat([torch.linalg.cross(y, slopes, dim=0), slopes])
-    return torch.cat([(slopes[:, None] * y[None]).reshape(9, -1), slopes])
+        spread = np.maximum((ff - f * f / n) * (mm - m * m / n), 1e-12)
+        return float(np.mean((fm - f * m / n) / np.sqrt(spread))) * min(1.0, overlap) ** OVERLAP_POWER
 
 
 def _increment(step: np.ndarray, centre: np.ndarray, scale: float, dof: int) -> np.ndarray:
@@ -112,39 +121,47 @@ class _System:
     score: float
 
 
+#: A rotation vector (3) as a linear part (9): column c holds the derivative of ``R y`` by the c-th angle.
+_ROTATION = np.zeros((9, 3))
+for _a, _b, _c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+    _ROTATION[3 * _b + _c, _a], _ROTATION[3 * _c + _b, _a] = -1.0, 1.0
+
+
 def _channel_equations(
-    target: torch.Tensor, moving: torch.Tensor, y: torch.Tensor, dof: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Contribution of one channel: gain and offset are eliminated after the motion (Schur complement)."""
-    target = (target - target.mean()) / target.std().clamp_min(1e-3)
-    value = moving[0] - moving[0].mean()
-    gain = (value * target).sum() / (value * value).sum().clamp_min(1e-6)
-    residual = target - gain * value
-    weight = (HUBER * 1.25 * residual.abs().mean() / residual.abs().clamp_min(1e-6)).clamp_max(1.0)
-    columns = torch.cat([gain * _motion_columns(moving[1:], y, dof), value[None], torch.ones_like(value)[None]])
-    weighted = columns * weight
-    normal, rhs = (weighted @ columns.T).double(), (weighted @ residual).double()
-    nuisance = torch.linalg.solve(
-        normal[dof:, dof:] + 1e-6 * torch.eye(2, dtype=torch.float64, device=normal.device),
-        torch.cat([normal[dof:, :dof], rhs[dof:, None]], dim=1),
-    )
-    reduced = torch.cat([normal[:dof, :dof], rhs[:dof, None]], dim=1) - normal[:dof, dof:] @ nuisance
-    return reduced[:, :dof], reduced[:, dof]
+    problem: LinearProblem, sampled: Sampled, channel: int, to_point: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Contribution of one channel, (12, 12) and (12,): gain and offset are eliminated (Schur complement)."""
+    n, f, m, ff, mm, fm = sampled.sums[channel]
+    scale = 1.0 / max(np.sqrt(max(ff / n - (f / n) ** 2, 0.0)), 1e-3)
+    gain = scale * (fm - f * m / n) / max(mm - m * m / n, 1e-6)
+    numbers = [np.float32(x) for x in (scale, gain, (scale * f - gain * m) / n)]
+    images = problem.f[channel], sampled.values[channel], sampled.seen
+    limit = np.float32(HUBER * 1.25 * mean_residual(*images, *numbers))
+    normal, rhs = np.zeros((COLUMNS, COLUMNS)), np.zeros(COLUMNS)
+    to_moving = sampled.to_moving[:3].astype(np.float32)
+    normal_equations(*images, problem.slopes[channel], to_moving, to_point, *numbers, limit, normal, rhs)
+    nuisance = np.linalg.solve(normal[12:, 12:] + 1e-6 * np.eye(2), np.column_stack([normal[12:, :12], rhs[12:]]))
+    reduced = np.column_stack([normal[:12, :12], rhs[:12]]) - normal[:12, 12:] @ nuisance
+    return reduced[:, :12], reduced[:, 12]
 
 
 def _system(problem: LinearProblem, matrix: np.ndarray, dof: int) -> _System | None:
-    f, m, coords = problem.sampled(matrix)
-    score = problem.score(f, m[:, 0])
+    sampled = problem.sampled(matrix)
+    score = problem.score(sampled)
     if score <= -1.0:
         return None
-    y = apply_matrix(problem.moving_grid.affine, coords)
-    centre = y.mean(dim=1, keepdim=True)
-    y = y - centre
-    scale = float(y.norm(dim=0).mean().clamp_min(1.0))
-    parts = [_channel_equations(f[c], m[c], y / scale, dof) for c in range(f.shape[0])]
-    normal = sum(p[0] for p in parts).cpu().numpy()
-    rhs = sum(p[1] for p in parts).cpu().numpy()
-    return _System(normal, rhs, centre[:, 0].double().cpu().numpy(), scale, score)
+    # Moving points relative to the middle of the fixed image, in units of its size: rotations and shifts then weigh
+    # alike.
+    to_point = problem.moving_grid.affine @ sampled.to_moving
+    centre = to_point[:3, :3] @ ((np.array(problem.fixed_grid.shape) - 1) / 2.0) + to_point[:3, 3]
+    scale = max(1.0, float(np.linalg.norm(problem.fixed_grid.extent_mm)) / 4.0)
+    to_point = (to_point[:3] - np.column_stack([np.zeros((3, 3)), centre])) / scale
+    parts = [_channel_equations(problem, sampled, c, to_point.astype(np.float32)) for c in range(len(problem.f))]
+    normal, rhs = sum(p[0] for p in parts), sum(p[1] for p in parts)
+    if dof == 6:
+        motion = np.block([[_ROTATION, np.zeros((9, 3))], [np.zeros((3, 3)), np.eye(3)]])
+        normal, rhs = motion.T @ normal @ motion, motion.T @ rhs
+    return _System(normal, rhs, centre, scale, score)
 
 
 def _plausible(matrix: np.ndarray) -> bool:
@@ -187,9 +204,7 @@ def optimise(problem: LinearProblem, start: np.ndarray, dof: int, iterations: in
     return Fit(matrix, system.score)
 
 
-def affine_candidates(
-    fixed: Volume, moving: Volume, starts: Sequence[Start], device: torch.device, *, dof: int = 12
-) -> list[Fit]:
+def affine_candidates(fixed: Volume, moving: Volume, starts: Sequence[Start], *, dof: int = 12) -> list[Fit]:
     """Rigid, then (``dof=12``) affine registration from every start, best first, those that met left out.
 
     Parameters
@@ -198,23 +213,27 @@ def affine_candidates(
         Coarse working copies scaled to [0, 1].
     starts : sequence of Start
         From `find_starts`.
-    device : torch.device
-        Where to compute.
     dof : {6, 12}
         Rigid or affine.
     """
-    problem = LinearProblem(fixed, moving, device)
-    fits: list[Fit] = []
-    corners = fixed.grid.corners
-    for start in starts:
-        # The starts may hold a scale: a help on the way to an affine, but no part of a rigid motion.
-        fit = optimise(problem, start.matrix if dof == 12 else _rigid_part(start.matrix, fixed.grid.centre), 6)
-        if dof == 12:
-            fit = optimise(problem, fit.matrix, 12)
-        apart = [np.abs(Affine(fit.matrix)(corners) - Affine(other.matrix)(corners)).max() for other in fits]
-        if fit.score > -1.0 and all(distance > fixed.spacing.max() for distance in apart):
-            fits.append(fit)
+    problem = LinearProblem(fixed, moving)
+    coarse = LinearProblem(*(working_copy(image, RIGID_COARSER * float(image.spacing[0])) for image in (fixed, moving)))
+    # The starts may hold a scale: a help on the way to an affine, but no part of a rigid motion.
+    matrices = [s.matrix if dof == 12 else _rigid_part(s.matrix, fixed.grid.centre) for s in starts]
+    fits = _distinct(fixed.grid, (optimise(coarse, matrix, 6) for matrix in matrices))
+    fits = _distinct(fixed.grid, (optimise(problem, fit.matrix, dof) for fit in fits))
     return sorted(fits, key=lambda f: -f.score)
+
+
+def _distinct(grid: Grid, fits: Iterable[Fit]) -> list[Fit]:
+    """Those that found an overlap and end more than a voxel from all before them at some corner of `grid`."""
+    kept: list[Fit] = []
+    for fit in fits:
+        points = Affine(fit.matrix)(grid.corners)
+        apart = [np.abs(points - Affine(other.matrix)(grid.corners)).max() for other in kept]
+        if fit.score > -1.0 and all(distance > grid.spacing.max() for distance in apart):
+            kept.append(fit)
+    return kept
 
 
 def _rigid_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:

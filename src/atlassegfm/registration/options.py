@@ -60,16 +60,113 @@ class NetworkOptions:
             raise InputError(
                 f"option similarity: expected one of {', '.join(NETWORK_SIMILARITIES)}, got {self.similarity!r}"
             )
-        bounds = {
-            "iterations": (self.iterations >= 1, "1 or more"),
-            "learning_rate": (self.learning_rate > 0, "more than 0"),
-            "smoothness": (self.smoothness is None or self.smoothness >= 0, "0 or more"),
-            "voxels": (self.voxels is None or self.voxels >= MIN_NETWORK_VOXELS, f"{MIN_NETWORK_VOXELS} or more"),
-            "spacing_mm": (self.spacing_mm is None or self.spacing_mm > 0, "more than 0 mm"),
-        }
-        for name, (holds, expected) in bounds.items():
-            if not holds:
-                raise InputError(f"option {name}: expected {expected}, got {getattr(self, name)}")
+        _check_bounds(
+            self,
+            {
+                "iterations": (self.iterations >= 1, "1 or more"),
+                "learning_rate": (self.learning_rate > 0, "more than 0"),
+                "smoothness": (self.smoothness is None or self.smoothness >= 0, "0 or more"),
+                "voxels": (self.voxels is None or self.voxels >= MIN_NETWORK_VOXELS, f"{MIN_NETWORK_VOXELS} or more"),
+                "spacing_mm": (self.spacing_mm is None or self.spacing_mm > 0, "more than 0 mm"),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class ElastixOptions:
+    """Options of `elastix`.
+
+    Parameters
+    ----------
+    iterations : int
+        Steps of the stochastic gradient descent on each of the four resolution levels of each stage.
+    grid_spacing_mm : float, optional
+        Distance between the nodes of the B-spline on the finest level; default by the working copy, see `elastix`.
+    smoothness : float
+        Weight of the B-spline's bending energy, lengths being counted in node distances.
+
+    Raises
+    ------
+    InputError
+        If a value is out of bounds.
+    """
+
+    iterations: int = 256
+    grid_spacing_mm: float | None = None
+    smoothness: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_bounds(
+            self,
+            {
+                "iterations": (self.iterations >= 1, "1 or more"),
+                "grid_spacing_mm": (self.grid_spacing_mm is None or self.grid_spacing_mm > 0, "more than 0 mm"),
+                "smoothness": (self.smoothness >= 0, "0 or more"),
+            },
+        )
+
+
+@dataclass(frozen=True)
+class ConvexAdamOptions:
+    """Options of `convexadam`; the defaults are the package's.
+
+    Parameters
+    ----------
+    iterations : int
+        Steps of Adam after the convex part.
+    smoothness : float
+        Weight of the penalty on the field's gradient in those steps.
+
+    Raises
+    ------
+    InputError
+        If a value is out of bounds.
+    """
+
+    iterations: int = 80
+    smoothness: float = 1.25
+
+    def __post_init__(self) -> None:
+        _check_bounds(
+            self,
+            {
+                "iterations": (self.iterations >= 1, "1 or more"),
+                "smoothness": (self.smoothness > 0, "more than 0"),
+            },
+        )
+
+
+def _check_bounds(options: Any, bounds: Mapping[str, tuple[bool, str]]) -> None:  # noqa: ANN401
+    """Raise `InputError` for the first option that is not what was expected."""
+    for name, (holds, expected) in bounds.items():
+        if not holds:
+            raise InputError(f"option {name}: expected {expected}, got {getattr(options, name)}")
+
+
+#: How much work the built-in registration puts in.
+QUALITIES = ("fast", "default", "best")
+
+
+@dataclass(frozen=True)
+class OwnOptions:
+    """Options of the built-in deformable registration.
+
+    Parameters
+    ----------
+    quality : {"fast", "default", "best"}
+        See `builtin.PLANS`.
+
+    Raises
+    ------
+    InputError
+        If it is none of them.
+    """
+
+    quality: str = "default"
+
+    def __post_init__(self) -> None:
+        if self.quality not in QUALITIES:
+            raise InputError(f"option quality: expected one of {', '.join(QUALITIES)}, got {self.quality!r}")
 
 
 def read_options(method: str, kind: type | None, given: Mapping[str, Any]) -> dict[str, Any]:

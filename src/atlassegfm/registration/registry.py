@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from atlassegfm.errors import InputError
-from atlassegfm.registration.options import NetworkOptions, read_options
+from atlassegfm.registration.options import ConvexAdamOptions, ElastixOptions, NetworkOptions, OwnOptions, read_options
 
 if TYPE_CHECKING:
     from atlassegfm.registration.result import RegistrationResult, Settings
@@ -48,12 +48,24 @@ _ANTS = "atlassegfm.registration.ants"
 METHODS: dict[str, MethodInfo] = {
     info.name: info
     for info in (
-        MethodInfo("default", "own: any start, affine, greedy diffeomorphic LNCC", f"{_OWN}:deformable"),
+        MethodInfo(
+            "default", "own: any start, affine, greedy diffeomorphic LNCC", f"{_OWN}:deformable", options=OwnOptions
+        ),
         MethodInfo("affine", "own: any start, rigid, affine", f"{_OWN}:affine"),
         MethodInfo("rigid", "own: any start, rigid", f"{_OWN}:rigid"),
         MethodInfo("identity", "none: trust the positions in the headers", f"{_OWN}:identity"),
-        MethodInfo("rigid-deformable", "own: any start, rigid, deformable (Table 4)", f"{_OWN}:rigid_deformable"),
-        MethodInfo("deformable-only", "own: deformable from the headers (Table 4)", f"{_OWN}:deformable_only"),
+        MethodInfo(
+            "rigid-deformable",
+            "own: any start, rigid, deformable (Table 4)",
+            f"{_OWN}:rigid_deformable",
+            options=OwnOptions,
+        ),
+        MethodInfo(
+            "deformable-only",
+            "own: deformable from the headers (Table 4)",
+            f"{_OWN}:deformable_only",
+            options=OwnOptions,
+        ),
         MethodInfo(
             "voxelmorph",
             "the paper's: any start, affine, a U-Net optimised for the pair",
@@ -78,6 +90,22 @@ METHODS: dict[str, MethodInfo] = {
             "atlassegfm.registration.greedy:register",
             extra="greedy",
             licence="GPL-3.0 (greedy core)",
+        ),
+        MethodInfo(
+            "elastix",
+            "elastix: rigid, affine, B-spline on mutual information",
+            "atlassegfm.registration.elastix:register",
+            extra="elastix",
+            licence="Apache-2.0",
+            options=ElastixOptions,
+        ),
+        MethodInfo(
+            "convexadam",
+            "own affine, then ConvexAdam on MIND features",
+            "atlassegfm.registration.convexadam:register",
+            extra="convexadam",
+            licence="Apache-2.0",
+            options=ConvexAdamOptions,
         ),
         MethodInfo("ants-syn", "ANTs: affine and SyN", f"{_ANTS}:syn", extra="ants", licence="Apache-2.0"),
         MethodInfo(

@@ -17,7 +17,8 @@ import torch
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration import builtin
-from atlassegfm.registration.grids import apply_matrix, identity, inside, sample, voxel_map, working_copy
+from atlassegfm.registration.copies import scaled_copy
+from atlassegfm.registration.grids import apply_matrix, identity, inside, sample, voxel_map
 from atlassegfm.registration.measures import folding_percent
 from atlassegfm.registration.options import NETWORK_SIMILARITIES, NetworkOptions
 from atlassegfm.registration.result import RegistrationResult, Settings
@@ -164,7 +165,7 @@ def _register(fixed: Volume, moving: Volume, settings: Settings, start: Registra
     began = time.perf_counter()
     options = NetworkOptions(**settings.options)
     spacing = working_spacing(fixed, moving, options, settings.device)
-    still, image = (working_copy(builtin.clamped(volume), spacing) for volume in (fixed, moving))
+    still, image = (scaled_copy(volume, spacing) for volume in (fixed, moving))
     matrix = start.transform.matrix
     found = _optimise(_Pair(still, image, matrix, torch.device(settings.device)), options, settings)
     vectors = np.moveaxis(found.displacement.cpu().numpy(), 0, -1) @ still.affine[:3, :3].T.astype(np.float32)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -15,6 +16,8 @@ from matplotlib.transforms import Bbox
 
 #: Colours by Okabe and Ito (2008), told apart by colour-blind readers; yellow is left out, it fades on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5C5C5C")
+#: Shapes of points: the first for the first round of the palette, the second for the next.
+MARKERS = "os^DvP"
 _INK, _FAINT = "#1a1a1a", "#6b6b6b"
 _SMALL = 8.5
 #: Where the name of a point may stand, in points right of and above it, the best place first.
@@ -73,14 +76,12 @@ def grouped_box_plot(values: Mapping[str, Mapping[str, Sequence[float]]], title:
         for n, method in enumerate(methods):
             data = _known(values[label].get(method, ()))
             if data.size:
-                _box(axes, data, row - 0.4 + (n + 0.5) * height, 0.8 * height, colour(n))
+                place = row - 0.4 + (n + 0.5) * height
+                _box(axes, data, place, 0.8 * height, colour(n))
+                axes.plot(data, np.full(data.size, place), "o", ms=2.6, color=colour(n), mew=0, zorder=3)
     handles = [mpl.patches.Patch(facecolor=colour(n), alpha=0.55, label=m) for n, m in enumerate(methods)]
-    # Rows of the same length look better than a full one and a rest.
-    columns = -(-len(methods) // -(-len(methods) // 4))
-    figure.legend(handles=handles, loc="upper center", ncols=columns, frameon=False, fontsize=_SMALL)
     _finish_rows(axes, labels, title)
-    rows = -(-len(methods) // columns)
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.12 + 0.22 * rows) / figure.get_figheight()))
+    _legend(figure, handles)
     return _svg(figure, f"{title} per label")
 
 
@@ -96,9 +97,11 @@ def time_plot(points: Mapping[str, tuple[float, float, float, float]], title: st
     """
     figure = Figure(figsize=(7.6, 4.2))
     axes = figure.add_subplot()
-    for n, (seconds, mean, low, high) in enumerate(points.values()):
-        axes.plot([seconds, seconds], [low, high], color=colour(n), lw=1.6, alpha=0.6)
-        axes.plot([seconds], [mean], "o", ms=7, color=colour(n))
+    dots = []
+    for n, (name, (seconds, mean, low, high)) in enumerate(points.items()):
+        tint, marker = COLOURS[n % len(COLOURS)], MARKERS[n // len(COLOURS) % len(MARKERS)]
+        axes.plot([seconds, seconds], [low, high], color=tint, lw=1.6, alpha=0.6)
+        dots += axes.plot([seconds], [mean], marker, ms=7, color=tint, label=name)
     axes.set_xscale("log")
     times = [p[0] for p in points.values()]
     # Room for the names on the right, and at least half a decade so that ticks stay readable.
@@ -109,18 +112,38 @@ def time_plot(points: Mapping[str, tuple[float, float, float, float]], title: st
     axes.set_ylabel(title, color=_INK, fontsize=9)
     axes.grid(color="#e4e4e4", lw=0.8)
     _finish(axes)
-    _name_points(axes, points)
+    if not _name_points(axes, points):
+        _legend(figure, dots)
     return _svg(figure, f"{title} against time")
 
 
-def _name_points(axes: Axes, points: Mapping[str, tuple[float, float, float, float]]) -> None:
-    """Write each point's name beside it, in the nearest place where it covers little else."""
+def _legend(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Names above the axes, in as many columns as the longest leaves room for."""
+    names = [_shortened(str(h.get_label())) for h in handles]
+    most = max(1, min(4, int(7.2 / (0.55 + 0.075 * max(map(len, names))))))
+    rows = -(-len(names) // most)
+    # Rows of the same length look better than a full one and a rest.
+    columns = -(-len(names) // rows)
+    figure.legend(handles, names, loc="upper center", ncols=columns, frameon=False, fontsize=_SMALL)
+    figure.set_figheight(figure.get_figheight() + 0.22 * (rows - 1))
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - (0.12 + 0.22 * rows) / figure.get_figheight()))
+
+
+def _name_points(axes: Axes, points: Mapping[str, tuple[float, float, float, float]]) -> bool:
+    """Write each point's name beside it, in the nearest place where it covers little else.
+
+    Returns
+    -------
+    bool
+        False, and nothing is written, when a name could not but cover a point or another name.
+    """
     axes.figure.draw_without_rendering()  # fixes the scales: from here on places in pixels are final
     unit = axes.figure.dpi / 72
     centres = [axes.transData.transform(p[:2]) for p in points.values()]
     solid = [Bbox.from_bounds(x - 5 * unit, y - 5 * unit, 10 * unit, 10 * unit) for x, y in centres]
     bars = [axes.transData.transform_bbox(Bbox([[s, low], [s, high]])) for s, _, low, high in points.values()]
-    for (name, point), (x, y) in zip(points.items(), centres, strict=True):
+    chosen = []
+    for name, (x, y) in zip(points, centres, strict=True):
         width, height = _size(axes, _shortened(name))
         boxes = [
             Bbox.from_bounds(x + right * unit - width * (right < 0), y + up * unit - height / 2, width, height)
@@ -131,13 +154,17 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float, float, flo
             for box in boxes
         ]
         best = covered.index(min(covered))
+        if boxes[best].count_overlaps(solid) or not _within(boxes[best], axes.bbox):
+            return False
         solid.append(boxes[best])
-        right, up = _PLACES[best]
+        chosen.append(_PLACES[best])
+    for (name, point), (right, up) in zip(points.items(), chosen, strict=True):
         line = {"arrowstyle": "-", "color": _FAINT, "lw": 0.6, "shrinkA": 1, "shrinkB": 4, "relpos": (right < 0, 0.5)}
         axes.annotate(
             _shortened(name), point[:2], (right, up), textcoords="offset points", fontsize=9, color=_INK, va="center",
             ha="left" if right > 0 else "right", arrowprops=line if abs(up) > 10 else None,
         )  # fmt: skip
+    return True
 
 
 def _size(axes: Axes, name: str) -> tuple[float, float]:

@@ -69,7 +69,7 @@ def write_report(path: Path, done: Evaluation, rows: Sequence[Row], summary: dic
     protocol = summary["protocol"]
     text = page.render(
         title=f"{summary['dataset']['name']}: evaluation",
-        subtitle=f"{len(protocol['pairs'])} pairs of atlas and query, {protocol['description']}",
+        subtitle=f"{markdown.pair_count(summary)} of atlas and query, {protocol['description']}",
         sections=_SECTIONS,
         overview=_overview(summary),
         tolerance=f"{protocol['tolerance_mm']:g}",
@@ -78,6 +78,7 @@ def write_report(path: Path, done: Evaluation, rows: Sequence[Row], summary: dic
         reference=summary["reference"],
         details=[(METRICS[m].title, _plain(markdown.detail(summary, m))) for m in markdown.DETAILED],
         label_figure=_label_figure(rows, labels),
+        label_note=_label_note(rows),
         per_label=_plain(markdown.per_label(summary, "dice")),
         more_labels=markdown.more_labels(summary),
         time_figure=_time_figure(summary),
@@ -124,7 +125,7 @@ def _main_figures(rows: Sequence[Row]) -> list[str]:
 
 
 def _label_figure(rows: Sequence[Row], labels: dict[int, str]) -> str:
-    methods = list(dict.fromkeys(r.method for r in rows))[:MOST_METHODS]
+    methods = _drawn_methods(rows)
     scored = [v for v in labels if any(r.label == v for r in rows)]
     if not 1 <= len(scored) <= MOST_LABELS:
         return ""
@@ -136,6 +137,17 @@ def _label_figure(rows: Sequence[Row], labels: dict[int, str]) -> str:
                 per_method[row.method].append(row.metrics["dice"])
         grouped[labels[value]] = per_method
     return grouped_box_plot(grouped, METRICS["dice"].title)
+
+
+def _drawn_methods(rows: Sequence[Row]) -> list[str]:
+    """Methods of the figure per label: the first `MOST_METHODS`."""
+    return list(dict.fromkeys(r.method for r in rows))[:MOST_METHODS]
+
+
+def _label_note(rows: Sequence[Row]) -> str:
+    """A sentence when the figure per label shows some of the methods only."""
+    left = len({r.method for r in rows}) - len(_drawn_methods(rows))
+    return f"The figure shows the first {MOST_METHODS} methods; {left} more are in the table." if left else ""
 
 
 def _time_figure(summary: dict[str, Any]) -> str:

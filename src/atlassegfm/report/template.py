@@ -23,7 +23,7 @@ dl.facts dt { color: var(--faint); } dl.facts dd { margin: 0; overflow-wrap: any
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { background: var(--soft); font-weight: 600; } th:first-child, td:first-child { text-align: left; }
+th { background: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; min-width: 3.2rem; } th:first-child, td:first-child { text-align: left; }
 td.text { text-align: left; white-space: normal; min-width: 9rem; } td.text:last-child { min-width: 18rem; } td.best { font-weight: 700; }
 figure { margin: 1rem 0; overflow-x: auto; } figure svg { width: 100%; min-width: 34rem; max-width: 47rem; height: auto; display: block; }
 .worst { display: grid; grid-template-columns: repeat(auto-fill, minmax(26rem, 1fr)); gap: 1.2rem; }
@@ -52,7 +52,7 @@ Failed pairs count as the worst value. NSD tolerance {{ tolerance }} mm.</p>
 {% for heading, table in details %}<h3>{{ heading }}</h3><div class="scroll">{{ grid(table) }}</div>{% endfor %}
 
 <h2 id="labels">Labels</h2>
-{% if label_figure %}<figure>{{ label_figure | safe }}</figure>{% endif %}
+{% if label_figure %}<figure>{{ label_figure | safe }}</figure>{% if label_note %}<p class="note">{{ label_note }}</p>{% endif %}{% endif %}
 <div class="scroll">{{ grid(per_label) }}</div>
 {% if more_labels %}<p class="note">{{ more_labels }} more labels are in summary.json.</p>{% endif %}
 

@@ -1,12 +1,15 @@
 """Slice-wise in-context segmentation with a model small enough to see through."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.errors import ModelError
 from atlassegfm.evaluation.baselines import PROCEDURES, Job
-from atlassegfm.evaluation.baselines.in_context import SLICE_MODELS, _axial, _back, support_slices
+from atlassegfm.evaluation.baselines.in_context import _axial, _back, support_slices
+from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS
 from atlassegfm.evaluation.methods import Method
 from atlassegfm.volume import Grid, Volume
 
@@ -32,7 +35,7 @@ class NearestIntensity:
 @pytest.fixture
 def model(monkeypatch):
     made = NearestIntensity()
-    monkeypatch.setitem(SLICE_MODELS, "nearest", lambda device: made)
+    monkeypatch.setitem(SLICE_MODELS, "nearest", SimpleNamespace(load=lambda device, seed: made))
     return made
 
 
@@ -86,6 +89,6 @@ def test_support_slices_are_the_nearest_in_relative_height():
 
 
 def test_unknown_model():
-    job = Job(Method("x", model="universeg", procedure="in-context"), None, None, None, pool=list)
-    with pytest.raises(ModelError, match="universeg"):
+    job = Job(Method("x", model="magic", procedure="in-context"), None, None, None, pool=list)
+    with pytest.raises(ModelError, match="no in-context model 'magic'; expected one of universeg, tyche"):
         PROCEDURES["in-context"](job)

@@ -1,5 +1,7 @@
 """Several atlases through the true registry, with the registration that needs no time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,22 @@ def test_an_atlas_that_cannot_be_registered_is_left_out(monkeypatch):
     assert run("majority-vote", POOL).facts == {"atlases": 2, "atlases_lost": 1}
     with pytest.raises(RegistrationError, match="none of the 1 atlases could be registered: nowhere alike"):
         run("majority-vote", POOL[:1])
+
+
+def test_options_of_the_registration_reach_every_atlas(monkeypatch):
+    told = []
+    true_register = multi_atlas.register
+
+    def notes(fixed, moving, method, settings):
+        told.append(dict(settings.options))
+        return true_register(fixed, moving, method, replace(settings, options={}))
+
+    monkeypatch.setattr(multi_atlas, "register", notes)
+    query, _ = scan(0, seed=99)
+    settings = {"procedure": "majority-vote", "registration_options": (("iterations", 5),)}
+    method = Method("x", registration="identity", model="none", **settings)
+    PROCEDURES["majority-vote"](Job(method, POOL[0], query, None, pool=lambda: POOL, device="cpu"))
+    assert told == [{"iterations": 5}] * 3
 
 
 def test_label_types_of_different_size_meet():

@@ -8,8 +8,6 @@ these methods are, and why they are a baseline.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
 
 import nibabel as nib
 import numpy as np
@@ -17,6 +15,8 @@ from skimage.transform import resize
 
 from atlassegfm.errors import ModelError
 from atlassegfm.evaluation.baselines.base import Job, Outcome
+from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS, SliceModel
+from atlassegfm.runtime import resolve_device
 from atlassegfm.volume import Grid
 
 #: Query slices predicted at a time.
@@ -25,30 +25,11 @@ BATCH = 8
 PERCENTILES = (0.5, 99.5)
 
 
-class SliceModel(Protocol):
-    """A model that segments slices after examples."""
-
-    size: int  #: Side of the square slices it takes.
-    support: int  #: Number of example slices it wants.
-
-    def predict(self, targets: np.ndarray, images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Foreground probability (b, size, size) of targets (b, size, size).
-
-        Support images and masks are (b, n, size, size), everything in [0, 1].
-        """
-
-
-#: Name of a slice model to what loads it for a device. A model joins with one line here.
-SLICE_MODELS: dict[str, Callable[[str], SliceModel]] = {}
-
-
 def run_in_context(job: Job) -> Outcome:
     """Segment every label of the atlas slice by slice; labels compete by probability."""
     if job.method.model not in SLICE_MODELS:
-        raise ModelError(
-            f"no in-context model {job.method.model!r} in this version ({', '.join(SLICE_MODELS) or 'none'})"
-        )
-    model = SLICE_MODELS[job.method.model](job.device)
+        raise ModelError(f"no in-context model {job.method.model!r}; expected one of {', '.join(SLICE_MODELS)}")
+    model = SLICE_MODELS[job.method.model].load(resolve_device(job.device), job.seed)
     start = time.perf_counter()
     query, atlas = _axial(job.query.data, job.query.grid), _axial(job.atlas.image.data, job.atlas.image.grid)
     labels = _axial(job.atlas.labels.data, job.atlas.labels.grid)

@@ -41,7 +41,8 @@ def _fused(job: Job, fuse: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]]
 
 def _warped(job: Job) -> tuple[list[np.ndarray], list[np.ndarray], int]:
     """Images and labels of the atlases on the query's grid; one that cannot be registered is left out."""
-    settings = Settings(seed=job.seed, device=resolve_device(job.device))
+    options = dict(job.method.registration_options)
+    settings = Settings(seed=job.seed, device=resolve_device(job.device), options=options)
     images, labels, errors = [], [], []
     for atlas in job.pool()[: int(job.option("atlases", MOST_ATLASES))]:
         try:

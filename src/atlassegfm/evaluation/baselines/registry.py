@@ -21,6 +21,7 @@ PROCEDURES: dict[str, Callable[[Job], Outcome]] = {
     "pipeline": _late("pipeline_run", "run_pipeline"),
     "clicks": _late("clicks", "run_clicks"),
     "true-prompt": _late("true_prompt", "run_true_prompt"),
+    "unprompted": _late("unprompted", "run_unprompted"),
     "label-fusion": _late("multi_atlas", "run_joint_label_fusion"),
     "majority-vote": _late("multi_atlas", "run_majority_vote"),
     "in-context": _late("in_context", "run_in_context"),

@@ -1,0 +1,72 @@
+"""Working copies of scans: isotropic, of bounded size, intensities clamped and scaled; kept as long as the scan lives.
+
+An atlas meets many queries: what can be prepared for the first of them is not prepared again for the next.
+"""
+
+from __future__ import annotations
+
+import weakref
+
+import numpy as np
+
+from atlassegfm.errors import RegistrationError
+from atlassegfm.registration.grids import working_copy
+from atlassegfm.volume import Volume
+
+#: Voxels of a working copy aimed at; finer than the finest native spacing it never gets.
+TARGET_VOXELS = 2_000_000
+#: Intensities outside these percentiles are clamped.
+CLAMP_PERCENTILES = (0.5, 99.5)
+
+#: By the identity of the scan: a reference that tells when it is gone, and its copies by voxel size in mm.
+_kept: dict[int, tuple[weakref.ref[Volume], dict[float, Volume]]] = {}
+
+
+def clamped(image: Volume) -> Volume:
+    """Intensities clamped at `CLAMP_PERCENTILES` and scaled to [0, 1], float32.
+
+    Raises
+    ------
+    RegistrationError
+        If the image is constant.
+    """
+    low, high = np.percentile(image.data, CLAMP_PERCENTILES)
+    if not high > low:
+        low, high = float(image.data.min()), float(image.data.max())
+    if not high > low:
+        raise RegistrationError("expected an image with contrast, got a constant one")
+    return Volume(np.clip((image.data - low) / (high - low), 0.0, 1.0).astype(np.float32), image.grid)
+
+
+def working_spacing(fixed: Volume, moving: Volume, voxels: int = TARGET_VOXELS) -> float:
+    """Isotropic voxel size in mm at which both images have about so many voxels, of two digits.
+
+    With rounded sizes the queries of a cohort share the atlas's copies although their extents differ a little.
+    """
+    volume = float(np.sqrt(np.prod(fixed.grid.extent_mm) * np.prod(moving.grid.extent_mm)))
+    finest = float(max(fixed.spacing.min(), moving.spacing.min()))
+    return max(finest, float(f"{(volume / voxels) ** (1.0 / 3.0):.2g}"))
+
+
+def scaled_copy(image: Volume, spacing_mm: float) -> Volume:
+    """Isotropic, antialiased copy over the same field of view with clamped intensities in [0, 1].
+
+    Parameters
+    ----------
+    image : Volume
+        A scan with raw intensities; whoever changes its array in place gets the old copy back.
+    spacing_mm : float
+        Edge of the copy's voxels.
+
+    Raises
+    ------
+    RegistrationError
+        If the image is constant.
+    """
+    key = id(image)
+    if key not in _kept or _kept[key][0]() is not image:
+        _kept[key] = weakref.ref(image, lambda _: _kept.pop(key, None)), {}
+    copies = _kept[key][1]
+    if spacing_mm not in copies:
+        copies[spacing_mm] = working_copy(clamped(image), spacing_mm)
+    return copies[spacing_mm]

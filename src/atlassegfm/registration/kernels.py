@@ -1,0 +1,293 @@
+"""Compiled inner loops of the registration on a CPU; slabs of them run side by side in threads.
+
+Torch runs the same arithmetic as a chain of passes over memory; fused loops do it several times faster
+(docs/decisions/0006-kernels.md). Every kernel takes a range of slabs last, touches no other, and lets go of the
+interpreter's lock. Sums are kept per slab and added up in order: results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+
+Kernel = Callable[..., Any]
+
+
+def compiled(function: Kernel) -> Kernel:
+    """Compile at the first call; later processes find the machine code in the cache next to the module or at home."""
+    # No assumption that NaN or infinity never come: a bad voxel must show, not turn into an arbitrary number.
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither place can be written to: compile in every process
+        return njit(**options)(function)
+
+
+#: Fewest voxels that are worth a second thread.
+_WORTH_A_THREAD = 20_000
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="registration")
+
+
+def run_slabs(kernel: Kernel, slabs: int, voxels: int, *arrays: object) -> None:
+    """Call ``kernel(*arrays, first, last)`` for all slabs, in as many threads as torch would use."""
+    threads = min(torch.get_num_threads(), slabs, max(1, voxels // _WORTH_A_THREAD))
+    if threads == 1:
+        kernel(*arrays, 0, slabs)
+        return
+    edges = [slabs * n // threads for n in range(threads + 1)]
+    jobs = [_pool(threads).submit(kernel, *arrays, a, b) for a, b in pairwise(edges)]
+    for job in jobs:
+        job.result()
+
+
+@compiled
+def warp(image, matrix, shift, out, seen, first, last):  # noqa: ANN001, ANN201
+    """Trilinear samples of (C, I, J, K) at matrix (3, 4) times (voxel + shift); border values beyond the array.
+
+    `out` is (C, *shift.shape[1:]); `seen` is 1 within half a voxel of the array, else 0. Slabs are planes of `shift`.
+    A place that is no number gives a value that is none.
+    """
+    channels, ni, nj, nk = image.shape
+    rows = (
+        (matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]),
+        (matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]),
+        (matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]),
+    )
+    flat = image.reshape(channels, ni * nj * nk)
+    width = shift.shape[3]
+    # Places first, then values, row by row: two loops that the processor does several voxels at a time.
+    places, parts = np.empty((8, width), np.int32), np.empty((3, width), np.float32)
+    for i in range(first, last):
+        for j in range(shift.shape[2]):
+            _places_of_row(np.float32(i), np.float32(j), shift[:, i, j], rows, (ni, nj, nk), places, parts, seen[i, j])
+            for n in range(channels):
+                _values_of_row(flat[n], places, parts, out[n, i, j])
+
+
+@compiled
+def _places_of_row(i, j, shift, matrix, shape, places, parts, seen):  # noqa: ANN001, ANN202
+    """Flat indices (8, K) of the corners around each place of a row, and how far beyond the first it lies (3, K)."""
+    ni, nj, nk = shape
+    zero, half, one = np.float32(0.0), np.float32(0.5), np.float32(1.0)
+    end_x, end_y, end_z = np.float32(ni - 1), np.float32(nj - 1), np.float32(nk - 1)
+    # Read once: the compiler cannot know that what is written below is not the matrix.
+    (xa, xb, xc, xd), (ya, yb, yc, yd), (za, zb, zc, zd) = matrix
+    for k in range(seen.size):
+        a, b, c = i + shift[0, k], j + shift[1, k], np.float32(k) + shift[2, k]
+        x = xa * a + xb * b + xc * c + xd
+        y = ya * a + yb * b + yc * c + yd
+        z = za * a + zb * b + zc * c + zd
+        known = (x > -half) & (x < end_x + half) & (y > -half) & (y < end_y + half) & (z > -half) & (z < end_z + half)
+        seen[k] = one if known else zero
+        wrong = x + y + z  # carries what is no number into the values
+        # Written so that what is no number ends at 0, a place that can be read.
+        x = (x if x < end_x else end_x) if x > zero else zero
+        y = (y if y < end_y else end_y) if y > zero else zero
+        z = (z if z < end_z else end_z) if z > zero else zero
+        i0, j0, k0 = np.int32(x), np.int32(y), np.int32(z)
+        parts[0, k] = x - np.float32(i0) + (wrong - wrong)
+        parts[1, k] = y - np.float32(j0)
+        parts[2, k] = z - np.float32(k0)
+        at = (i0 * np.int32(nj) + j0) * np.int32(nk) + k0
+        # At the far border the neighbour is the voxel itself.
+        di = np.int32(nj * nk) if i0 < ni - 1 else np.int32(0)
+        dj = np.int32(nk) if j0 < nj - 1 else np.int32(0)
+        dk = np.int32(1) if k0 < nk - 1 else np.int32(0)
+        places[0, k] = at
+        places[1, k] = at + dk
+        places[2, k] = at + dj
+        places[3, k] = at + dj + dk
+        places[4, k] = at + di
+        places[5, k] = at + di + dk
+        places[6, k] = at + di + dj
+        places[7, k] = at + di + dj + dk
+
+
+@compiled
+def _values_of_row(v, places, parts, out):  # noqa: ANN001, ANN202
+    """Trilinear values of a row from the flat image `v`."""
+    for k in range(out.size):
+        x, y, z = parts[0, k], parts[1, k], parts[2, k]
+        a, b = v[np.uint32(places[0, k])], v[np.uint32(places[1, k])]
+        c, d = v[np.uint32(places[2, k])], v[np.uint32(places[3, k])]
+        e, f = v[np.uint32(places[4, k])], v[np.uint32(places[5, k])]
+        g, h = v[np.uint32(places[6, k])], v[np.uint32(places[7, k])]
+        near = (a + z * (b - a)) * (np.float32(1.0) - y) + (c + z * (d - c)) * y
+        far = (e + z * (f - e)) * (np.float32(1.0) - y) + (g + z * (h - g)) * y
+        out[k] = near + x * (far - near)
+
+
+@compiled
+def _fill(plane, padded, radius):  # noqa: ANN001, ANN202
+    """Copy (J, K) into the middle of an array whose border of `radius` stays zero."""
+    nj, nk = plane.shape
+    for j in range(nj):
+        for k in range(nk):
+            padded[j + radius, k + radius] = plane[j, k]
+
+
+@compiled
+def _convolve_padded(padded, weights, norm_j, norm_k, row, out):  # noqa: ANN001, ANN202
+    """Symmetric convolution of a plane with a border of zeros along both axes, times the norms of rows and columns.
+
+    `weights` is a tuple, centre first: its length is known to the compiler, which unrolls the loop over it.
+    """
+    nj, nk = out.shape
+    radius = len(weights) - 1
+    for j in range(nj):
+        for k in range(nk + 2 * radius):
+            total = weights[0] * padded[j + radius, k]
+            for r in range(1, len(weights)):
+                total += weights[r] * (padded[j + radius - r, k] + padded[j + radius + r, k])
+            row[k] = total * norm_j[j]
+        for k in range(nk):
+            total = weights[0] * row[k + radius]
+            for r in range(1, len(weights)):
+                total += weights[r] * (row[k + radius - r] + row[k + radius + r])
+            out[j, k] = total * norm_k[k]
+
+
+@compiled
+def _convolve_across(x, weights, norm, i, out):  # noqa: ANN001, ANN202
+    """Plane i of the convolution of (I, J, K) along its first axis."""
+    ni, nj, nk = x.shape
+    radius = len(weights) - 1
+    if i >= radius and i + radius < ni:
+        for j in range(nj):
+            for k in range(nk):
+                total = weights[0] * x[i, j, k]
+                for r in range(1, len(weights)):
+                    total += weights[r] * (x[i - r, j, k] + x[i + r, j, k])
+                out[j, k] = total * norm
+    else:
+        for j in range(nj):
+            for k in range(nk):
+                out[j, k] = weights[0] * norm * x[i, j, k]
+            for r in range(1, len(weights)):
+                w = weights[r] * norm
+                if i >= r:
+                    for k in range(nk):
+                        out[j, k] += w * x[i - r, j, k]
+                if i + r < ni:
+                    for k in range(nk):
+                        out[j, k] += w * x[i + r, j, k]
+
+
+@compiled
+def convolve_planes(x, weights, norm_j, norm_k, out, first, last):  # noqa: ANN001, ANN201
+    """Convolve (C, I, J, K) along its last two axes; slabs are planes (c, i)."""
+    radius = len(weights) - 1
+    padded = np.zeros((x.shape[2] + 2 * radius, x.shape[3] + 2 * radius), np.float32)
+    row = np.empty(x.shape[3] + 2 * radius, np.float32)
+    for n in range(first, last):
+        c, i = n // x.shape[1], n % x.shape[1]
+        _fill(x[c, i], padded, radius)
+        _convolve_padded(padded, weights, norm_j, norm_k, row, out[c, i])
+
+
+@compiled
+def convolve_across(x, weights, norm_i, out, first, last):  # noqa: ANN001, ANN201
+    """Convolve (C, I, J, K) along its second axis; slabs are planes (c, i)."""
+    for n in range(first, last):
+        c, i = n // x.shape[1], n % x.shape[1]
+        _convolve_across(x[c], weights, norm_i[i], i, out[c, i])
+
+
+@compiled
+def lncc_moments(f, m, seen, weights, norms, out, first, last):  # noqa: ANN001, ANN201
+    """Window sums over (J, K) of seen, f, m, ff, mm, fm; slabs are planes i; `norms` are ones."""
+    _, nj, nk = f.shape
+    radius = len(weights) - 1
+    padded = np.zeros((6, nj + 2 * radius, nk + 2 * radius), np.float32)
+    row = np.empty(nk + 2 * radius, np.float32)
+    for i in range(first, last):
+        for j in range(nj):
+            for k in range(nk):
+                s = seen[i, j, k]
+                a, b = s * f[i, j, k], s * m[i, j, k]
+                padded[0, j + radius, k + radius] = s
+                padded[1, j + radius, k + radius] = a
+                padded[2, j + radius, k + radius] = b
+                padded[3, j + radius, k + radius] = a * f[i, j, k]
+                padded[4, j + radius, k + radius] = b * m[i, j, k]
+                padded[5, j + radius, k + radius] = a * m[i, j, k]
+        for part in range(6):
+            _convolve_padded(padded[part], weights, norms, norms, row, out[part, i])
+
+
+@compiled
+def lncc_backward(sums, seen, weights, noise, out, value, count, first, last):  # noqa: ANN001, ANN201
+    """From window sums over (J, K): the three fields whose window sums make the gradient, summed over (J, K).
+
+    Also the sum of the correlations and the number of voxels per plane, into `value` and `count`. Slabs are planes i.
+    """
+    _, nj, nk = seen.shape
+    one = np.float32(1.0)
+    windows = np.empty((6, nj, nk), np.float32)
+    for i in range(first, last):
+        for part in range(6):
+            _convolve_across(sums[part], weights, one, i, windows[part])
+        total, voxels = 0.0, 0.0
+        for j in range(nj):
+            row, number = np.float32(0.0), np.float32(0.0)
+            for k in range(nk):
+                s = seen[i, j, k]
+                per = one / max(windows[0, j, k], one)
+                mean_f, mean_m = windows[1, j, k] * per, windows[2, j, k] * per
+                var_f = max(windows[3, j, k] * per - mean_f * mean_f, np.float32(0.0)) + noise
+                var_m = max(windows[4, j, k] * per - mean_m * mean_m, np.float32(0.0)) + noise
+                cov = windows[5, j, k] * per - mean_f * mean_m
+                ratio = cov / var_m
+                row += s * cov * ratio / var_f
+                number += s
+                a = np.float32(2.0) * ratio / var_f * per * s
+                b = a * ratio
+                out[0, i, j, k] = a
+                out[1, i, j, k] = b
+                out[2, i, j, k] = b * mean_m - a * mean_f
+            total += row
+            voxels += number
+        value[i], count[i] = total, voxels
+
+
+@compiled
+def lncc_force(f, m, seen, back, weights, out, first, last):  # noqa: ANN001, ANN201
+    """Gradient of the summed correlation by the displacement, (3, I, J, K) per voxel; slabs are planes i.
+
+    `back` holds the three fields of `lncc_backward`, summed over (J, K).
+    """
+    ni, nj, nk = f.shape
+    windows = np.empty((3, nj, nk), np.float32)
+    half, one = np.float32(0.5), np.float32(1.0)
+    for i in range(first, last):
+        for part in range(3):
+            _convolve_across(back[part], weights, one, i, windows[part])
+        before, after = max(i - 1, 0), min(i + 1, ni - 1)
+        wide_i = half if after - before == 2 else one
+        for j in range(nj):
+            left, right = max(j - 1, 0), min(j + 1, nj - 1)
+            wide_j = half if right - left == 2 else one
+            for k in range(nk):
+                slope = seen[i, j, k] * (
+                    f[i, j, k] * windows[0, j, k] - m[i, j, k] * windows[1, j, k] + windows[2, j, k]
+                )
+                windows[0, j, k] = slope
+                out[0, i, j, k] = slope * wide_i * (m[after, j, k] - m[before, j, k])
+                out[1, i, j, k] = slope * wide_j * (m[i, right, k] - m[i, left, k])
+            for k in range(1, nk - 1):
+                out[2, i, j, k] = windows[0, j, k] * half * (m[i, j, k + 1] - m[i, j, k - 1])
+            last_k = nk - 1
+            out[2, i, j, 0] = windows[0, j, 0] * (m[i, j, min(1, last_k)] - m[i, j, 0])
+            if last_k > 0:
+                out[2, i, j, last_k] = windows[0, j, last_k] * (m[i, j, last_k] - m[i, j, last_k - 1])

@@ -1,0 +1,191 @@
+"""The operations that the deformable step is made of, once in torch (any device) and once compiled (CPU).
+
+Images are (I, J, K), fields (C, I, J, K), float32; displacements are in voxels, in the array's axis order. Both kinds
+compute the same; tests hold them side by side.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from atlassegfm.registration import kernels
+from atlassegfm.registration.grids import (
+    apply_matrix,
+    box_sum,
+    gaussian,
+    gradient,
+    identity,
+    inside,
+    sample,
+    smooth,
+    smooth_inside,
+)
+
+
+class Operators(Protocol):
+    """What the deformable step asks for."""
+
+    def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples of `image` (C, I, J, K) at ``matrix @ (voxel + shift)``, and 1 where they lie in it, else 0."""
+
+    def force(
+        self, f: torch.Tensor, m: torch.Tensor, mask: torch.Tensor, radius: int, noise: float
+    ) -> tuple[float, torch.Tensor]:
+        """LNCC over the mask, and the gradient of its sum by the displacement of `m`, (3, I, J, K)."""
+
+    def smooth(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Gaussian smoothing, sigma in voxels; zero beyond the border."""
+
+    def smooth_inside(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Gaussian smoothing that treats the outside as missing, not as zero."""
+
+
+def operators(device: torch.device) -> Operators:
+    """Those for `device`."""
+    return CompiledOperators() if device.type == "cpu" else TorchOperators()
+
+
+def compose(ops: Operators, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Displacement of (id + u) o (id + v)."""
+    return ops.warp(u, np.eye(4), v)[0].add_(v)
+
+
+#: Steps of the fixed-point iteration that inverts a displacement, and the part of each that is taken.
+_INVERSE_STEPS = 20
+_INVERSE_DAMPING = 0.7
+
+
+def inverse(ops: Operators, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Displacement v of the inverse of id + u, and by how many voxels (I, J, K) the two miss each other.
+
+    The damped fixed-point iteration v <- v - d (v + u o (id + v)) (Chen et al., "A simple fixed-point approach to
+    invert a deformation field", Medical Physics 35 (2008), Eq. 6). It does not arrive where u folds.
+    """
+    v = -u
+    for _ in range(_INVERSE_STEPS):
+        v = v - _INVERSE_DAMPING * (ops.warp(u, np.eye(4), v)[0] + v)
+    return v, (ops.warp(u, np.eye(4), v)[0] + v).norm(dim=0)
+
+
+def lncc_and_gradient(
+    f: torch.Tensor, m: torch.Tensor, mask: torch.Tensor, radius: int, noise: float
+) -> tuple[float, torch.Tensor]:
+    """Mean squared local correlation over the mask and its exact gradient by the moving values.
+
+    Parameters
+    ----------
+    f, m, mask : torch.Tensor, shape (I, J, K)
+        Fixed image, warped moving image, and 1 where both are known.
+    radius : int
+        The window is 2 * radius + 1 voxels wide.
+    noise : float
+        Added to both variances.
+
+    Returns
+    -------
+    tuple
+        LNCC in [0, 1] and d(sum of cc) / dm, shape (I, J, K).
+
+    Notes
+    -----
+    Per window with weights w: cc = A^2 / (B C), A = cov(f, m), B = var(f) + noise, C = var(m) + noise. A voxel y
+    contributes to all windows that hold it, so d/dm(y) = w(y) * box[ 2 A / (B C n) * ((f(y) - mean f)
+    - A / C * (m(y) - mean m)) ], which expands into three more box sums.
+    """
+    fm, mm = f * mask, m * mask
+    sums = box_sum(torch.stack([mask, fm, mm, fm * f, mm * m, fm * m]), radius)
+    n = sums[0].clamp_min(1.0)
+    mean_f, mean_m = sums[1] / n, sums[2] / n
+    var_f = (sums[3] / n - mean_f * mean_f).clamp_min_(0.0).add_(noise)
+    var_m = (sums[4] / n - mean_m * mean_m).clamp_min_(0.0).add_(noise)
+    cov = sums[5] / n - mean_f * mean_m
+    ratio = cov / var_m
+    cc = cov * ratio / var_f
+    value = float((cc * mask).sum() / mask.sum().clamp_min(1.0))
+    a = 2.0 * ratio / var_f / n * mask
+    b = a * ratio
+    back = box_sum(torch.stack([a, b, b * mean_m - a * mean_f]), radius)
+    return value, mask * (f * back[0] - m * back[1] + back[2])
+
+
+class TorchOperators:
+    """In torch: for CUDA, and what the compiled ones are checked against."""
+
+    def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Operators`."""
+        coords = apply_matrix(matrix, identity(tuple(shift.shape[1:]), shift.device) + shift)
+        return sample(image, coords), inside(coords, tuple(image.shape[1:]))
+
+    def force(
+        self, f: torch.Tensor, m: torch.Tensor, mask: torch.Tensor, radius: int, noise: float
+    ) -> tuple[float, torch.Tensor]:
+        """See `Operators`."""
+        value, slope = lncc_and_gradient(f, m, mask, radius, noise)
+        return value, gradient(m) * slope
+
+    smooth = staticmethod(smooth)
+    smooth_inside = staticmethod(smooth_inside)
+
+
+class CompiledOperators:
+    """In compiled loops over the tensors' memory: for CPUs."""
+
+    def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Operators`."""
+        out, seen = torch.empty(image.shape[0], *shift.shape[1:]), torch.empty(shift.shape[1:])
+        m = np.ascontiguousarray(matrix[:3], dtype=np.float32)
+        source, *others = map(_array, (image, shift, out, seen))
+        kernels.run_slabs(kernels.warp, shift.shape[1], shift.numel(), source, m, *others)
+        return out, seen
+
+    def force(
+        self, f: torch.Tensor, m: torch.Tensor, mask: torch.Tensor, radius: int, noise: float
+    ) -> tuple[float, torch.Tensor]:
+        """See `Operators`."""
+        planes, size = f.shape[0], f.numel()
+        fixed, moving, seen = map(_array, (f, m, mask))
+        box, ones = (np.float32(1.0),) * (radius + 1), np.ones(max(f.shape), np.float32)
+        sums, back, out = (np.empty((n, *f.shape), np.float32) for n in (6, 3, 3))
+        value, count = np.zeros(planes), np.zeros(planes)
+        kernels.run_slabs(kernels.lncc_moments, planes, size, fixed, moving, seen, box, ones, sums)
+        kernels.run_slabs(kernels.lncc_backward, planes, size, sums, seen, box, np.float32(noise), out, value, count)
+        kernels.run_slabs(kernels.convolve_planes, 3 * planes, size, out, box, ones, ones, back)
+        kernels.run_slabs(kernels.lncc_force, planes, size, fixed, moving, seen, back, box, out)
+        return float(value.sum() / max(count.sum(), 1.0)), torch.from_numpy(out)
+
+    def smooth(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """See `Operators`."""
+        return x if sigma <= 0 else _convolved(x, sigma, [np.ones(n, np.float32) for n in x.shape[1:]])
+
+    def smooth_inside(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
+        """See `Operators`."""
+        if sigma <= 0:
+            return x
+        kernel = gaussian(float(sigma))
+        # The weight that falls inside, per axis: the Gaussian is separable, and so is its norm at the border.
+        norms = [1.0 / _weight_inside(n, kernel) for n in x.shape[1:]]
+        return _convolved(x, sigma, [norm.astype(np.float32) for norm in norms])
+
+
+def _array(x: torch.Tensor) -> np.ndarray:
+    return x.contiguous().numpy()
+
+
+def _weight_inside(n: int, kernel: tuple[float, ...]) -> np.ndarray:
+    radius = len(kernel) // 2
+    total = np.concatenate([[0.0], np.cumsum(kernel)])
+    at = np.arange(n)
+    return total[np.minimum(radius + n - at, len(kernel))] - total[np.maximum(radius - at, 0)]
+
+
+def _convolved(x: torch.Tensor, sigma: float, norms: list[np.ndarray]) -> torch.Tensor:
+    kernel = gaussian(float(sigma))
+    weights = tuple(np.float32(w) for w in kernel[len(kernel) // 2 :])
+    between, out = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
+    slabs = x.shape[0] * x.shape[1]
+    kernels.run_slabs(kernels.convolve_planes, slabs, x.numel(), _array(x), weights, norms[1], norms[2], between)
+    kernels.run_slabs(kernels.convolve_across, slabs, x.numel(), between, weights, norms[0], out)
+    return torch.from_numpy(out)

@@ -1,0 +1,56 @@
+"""One level: steps that gain, two directions that agree on images that fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.level import DeformableSettings, Level
+from atlassegfm.registration.operators import compose
+
+from .phantoms import grid_of, scan, undo, waves
+from .test_initialise import scaled
+
+KNOBS = DeformableSettings((1,), (60,))
+
+
+@pytest.fixture(scope="module")
+def level():
+    wave, grid = waves(5.0, 110.0), grid_of((6, 6, 6))
+    fixed, moving = scaled(scan(grid)), scaled(scan(grid, lambda p: undo(wave, p), seed=1))
+    return Level(working_copy(fixed, 6.0), working_copy(moving, 6.0), np.eye(4), torch.device("cpu"))
+
+
+def test_steps_gain_and_the_best_of_them_is_kept(level):
+    found = level.forward(level.start, 60, KNOBS)
+    m, seen = level.warped(found.displacement)
+    value, _ = level.ops.force(level.f, m, seen, KNOBS.radius, KNOBS.noise)
+    assert value == pytest.approx(max(found.history), rel=1e-6)
+    assert value > found.history[0] + 0.1
+
+
+def test_there_and_back_agree_where_the_anatomy_is_the_same(level):
+    two = level.both_ways(level.start, 60, KNOBS)
+    body = level.f > 0.2
+    apart = (two.there.displacement - two.back).norm(dim=0)[body].mean()
+    assert float(apart) < 0.5 * float(two.there.displacement.norm(dim=0)[body].mean())
+    assert (two.mean - two.there.displacement).abs().max() <= (two.back - two.there.displacement).abs().max()
+
+
+def test_the_backward_displacement_is_inverted(level):
+    """Backward from a forward result: it starts at the inverse, so that the two directions begin at one map."""
+    u = level.forward(level.start, 10, KNOBS).displacement
+    back = level.both_ways(u, 0, KNOBS).back
+    inner = (slice(None), *(slice(4, -4),) * 3)
+    torch.testing.assert_close(back[inner], u[inner], atol=0.1, rtol=0)
+
+
+def test_no_step_for_equal_constant_images(level):
+    flat = torch.zeros_like(level.f)
+    still = Level.__new__(Level)
+    still.ops, still.f, still.m, still.to_moving = level.ops, flat, flat, np.eye(4)
+    found = still.forward(level.start, 5, KNOBS)
+    assert float(found.displacement.abs().max()) == 0.0
+    assert compose(level.ops, found.displacement, found.displacement).abs().max() == 0.0
