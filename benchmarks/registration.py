@@ -2,12 +2,13 @@
 
     python benchmarks/registration.py                                   # default and greedy, all sets of the bar
     python benchmarks/registration.py --pairs abdomen-mr --methods default,affine,greedy,greedy@issue
+    python benchmarks/registration.py --methods default,default+quality=fast,default+quality=best
     python benchmarks/registration.py --pairs dev --limit 1 --output /tmp/registration
     python benchmarks/registration.py --output docs/results/registration    # writes .json, .md and .png
 
 Each method and pair runs in a process of its own, one after the other, so that memory and CPU seconds are its own.
-A method is a name of the registry; ``NAME@issue`` gives a peer the working copies on which the issue measured it, and
-``NAME@2.5`` copies of 2.5 mm.
+A method is a name of the registry, or with an option ``NAME+KEY=VALUE``; ``NAME@issue`` gives a peer the working
+copies on which the issue measured it, and ``NAME@2.5`` copies of 2.5 mm.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from registration_pairs import GROUPS, Pair, select
@@ -71,12 +72,19 @@ def cpu_seconds():
     return usage.ru_utime + usage.ru_stime
 
 
+def base_name(method):
+    """The registry's name in METHOD, METHOD@SPACING or METHOD+KEY=VALUE."""
+    return method.partition("+")[0].partition("@")[0]
+
+
 def run_method(method, fixed, moving, settings, pair):
-    """Call a registry method, or a peer on working copies of another size."""
+    """Call a registry method, perhaps with options, or a peer on working copies of another size."""
     from atlassegfm.registration.registry import METHODS, register
 
-    name, _, spacing = method.partition("@")
+    name, *options = method.split("+")
+    name, _, spacing = name.partition("@")
     if not spacing:
+        settings = replace(settings, options=dict(option.split("=", 1) for option in options))
         return register(fixed, moving, name, settings)
     module, function = METHODS[name].target.split(":")
     size = pair.peer_spacing_mm if spacing == "issue" else float(spacing)
@@ -96,7 +104,7 @@ def child(job):
     pair = Pair(**{**job["pair"], "labels": tuple(job["pair"]["labels"])})
     folder = Path(job["data"]) / pair.dataset
     fixed, moving = (read_image(folder / "images" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
-    importlib.import_module(METHODS[job["method"].partition("@")[0]].target.split(":")[0])
+    importlib.import_module(METHODS[base_name(job["method"])].target.split(":")[0])
     clock = StageClock()
     wall, cpu = time.perf_counter(), cpu_seconds()
     result = run_method(job["method"], fixed, moving, Settings(job["seed"], job["device"], clock), pair)
@@ -183,11 +191,11 @@ def parse():
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.methods = arguments.methods.split(",")
-    unknown = [name for name in arguments.methods if name.partition("@")[0] not in METHODS]
+    unknown = [name for name in arguments.methods if base_name(name) not in METHODS]
     if unknown:
         parser.error(f"unknown methods {', '.join(unknown)}: choose out of {', '.join(METHODS)}")
     peers = [name for name, info in METHODS.items() if info.extra is not None]
-    if any("@" in name and name.partition("@")[0] not in peers for name in arguments.methods):
+    if any("@" in name and base_name(name) not in peers for name in arguments.methods):
         parser.error(f"only the peers ({', '.join(peers)}) take another working copy by @")
     return arguments
 

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.phantom import make_pair
+from atlassegfm.registration.deformable import RETRY_APART
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.transform import Affine
@@ -76,13 +77,15 @@ def test_facts_and_no_folds(pair):
 
 
 @pytest.mark.parametrize(("axis", "degrees"), [("z", 180), ("x", 90)])
-def test_a_header_that_lies_by_right_angles_is_tried_again(pair, untouched, axis, degrees):
+def test_a_header_that_lies_by_right_angles_is_tried_again(axis, degrees):
+    pair = make_pair(seed=0)
     motion = np.eye(4)
     motion[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
-    score, metrics = mean_dice(pair, moved(pair.query, motion), moved(pair.truth, motion))
-    assert score > untouched - 0.05
+    plain, _ = mean_dice(pair, pair.query, pair.truth, "fast")
+    score, metrics = mean_dice(pair, moved(pair.query, motion), moved(pair.truth, motion), "fast")
+    assert score > plain - 0.02
     assert [attempt["starts"] for attempt in metrics["attempts"]] == ["usual", "wide"]
-    assert metrics["attempts"][0]["apart_percent"] > metrics["attempts"][1]["apart_percent"]
+    assert metrics["attempts"][0]["apart_percent"] > 100 * RETRY_APART > metrics["attempts"][1]["apart_percent"]
     assert not metrics["doubts"]
 
 
