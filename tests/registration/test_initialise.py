@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlassegfm.registration.initialise import find_starts
+from atlassegfm.registration.initialise import find_starts, turned_fits_better
 from atlassegfm.volume import Grid, Volume
 
 from .phantoms import apply, body_points, grid_of, moving_of, rigid, scan
@@ -90,3 +90,12 @@ def test_one_slice_thick_images_are_taken():
     thin = scaled(scan(grid_of((5, 5, 5), (132, 112, 10))))
     assert isinstance(thin.grid, Grid)
     assert len(find_starts(thin, thin, keep=3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("axis", "angle", "lies"), [("z", 0, False), ("x", 25, False), ("z", 180, True), ("x", 90, True)]
+)
+def test_a_turn_by_right_angles_fits_better_only_where_the_header_lies(fixed, axis, angle, lies):
+    moving = moving_of(grid_of((5, 5, 5)), np.eye(4))
+    motion = rigid(axis, angle)
+    assert turned_fits_better(fixed, Volume(moving.data, Grid(moving.grid.shape, motion @ moving.affine))) is lies

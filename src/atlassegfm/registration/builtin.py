@@ -16,7 +16,7 @@ from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
-from atlassegfm.registration.initialise import find_starts
+from atlassegfm.registration.initialise import find_starts, turned_fits_better
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
 from atlassegfm.registration.measures import folding_percent
@@ -179,10 +179,15 @@ class _Search:
         self.clock.lap("candidates")
         return best
 
+    def _turned(self) -> bool:
+        found = turned_fits_better(self.fixed, self.moving)
+        self.clock.lap("start")
+        return found
+
     def best(self, dof: int) -> Candidate:
         """The first attempt, or where that one does not convince, the better of it and one from wide starts."""
         first = self.attempt(dof)
-        if first.convincing or not dof:
+        if not dof or (first.convincing and not self._turned()):
             return first
         return max((first, self.attempt(dof, wide=True)), key=lambda candidate: candidate.score)
 

@@ -8,6 +8,7 @@ IEEE TIP 21 (2012), Eq. 28). Nothing is assumed about the positions that the hea
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,9 @@ from atlassegfm.volume import Grid, Volume
 
 #: Coarse voxels along the longest axis of the larger image.
 COARSE_VOXELS = 28
+#: The same for the first look at all poses, and how many of them are looked at again.
+SCREEN_VOXELS = 16
+SCREENED = 10
 #: Translations that leave less than this part of the smaller image in common are not considered.
 MIN_OVERLAP = 0.25
 #: The score is NCC * overlap**OVERLAP_POWER: chance agreement on a sliver must not win.
@@ -105,8 +109,31 @@ class _Correlator:
         return float(score[at]), np.array(shift, dtype=float)
 
 
+def _fit_poses(fixed: Volume, moving: Volume, poses: Sequence[np.ndarray], voxels: int) -> list[tuple[Start, int]]:
+    """The best translation under each pose (4x4, moving world to moving world), with the pose's number; best first."""
+    spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / voxels)
+    coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
+    directions = coarse.affine[:3, :3] / coarse.spacing
+    turned = [_turned(other, directions, spacing, pose) for pose in poses]
+    correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
+    found = []
+    for number, (pose, (image, mask)) in enumerate(zip(poses, turned, strict=True)):
+        score, shift = correlator.best(image.data, mask)
+        # fixed voxel -> turned frame voxel -> turned frame world -> moving world
+        move = np.eye(4)
+        move[:3, 3] = shift
+        found.append((Start(pose @ image.affine @ move @ np.linalg.inv(coarse.affine), score), number))
+    return sorted(found, key=lambda one: -one[0].score)
+
+
+def _poses(moving: Volume, wide: bool) -> list[np.ndarray]:
+    return [_about(rotation.as_matrix() * scale, moving.grid.centre) for rotation, scale in _rotations(wide)]
+
+
 def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4, wide: bool = False) -> list[Start]:
     """Best coarse alignments, best first.
+
+    All poses are screened on few voxels, the best of them looked at again on more.
 
     Parameters
     ----------
@@ -122,17 +149,14 @@ def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4, wide: bool = Fa
     list of Start
         Their matrices map fixed to moving world points, RAS+ mm.
     """
-    spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / COARSE_VOXELS)
-    coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
-    directions = coarse.affine[:3, :3] / coarse.spacing
-    poses = [_about(rotation.as_matrix() * scale, other.grid.centre) for rotation, scale in _rotations(wide)]
-    turned = [_turned(other, directions, spacing, pose) for pose in poses]
-    correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
-    starts = []
-    for pose, (image, mask) in zip(poses, turned, strict=True):
-        score, shift = correlator.best(image.data, mask)
-        # fixed voxel -> turned frame voxel -> turned frame world -> moving world
-        move = np.eye(4)
-        move[:3, 3] = shift
-        starts.append(Start(pose @ image.affine @ move @ np.linalg.inv(coarse.affine), score))
-    return sorted(starts, key=lambda s: -s.score)[:keep]
+    poses = _poses(moving, wide)
+    screened = [number for _, number in _fit_poses(fixed, moving, poses, SCREEN_VOXELS)[: max(keep, SCREENED)]]
+    # In the order of the poses: the upright one comes first among equals.
+    found = _fit_poses(fixed, moving, [poses[number] for number in sorted(screened)], COARSE_VOXELS)
+    return [start for start, _ in found[:keep]]
+
+
+def turned_fits_better(fixed: Volume, moving: Volume) -> bool:
+    """Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie."""
+    usual, wide = (_fit_poses(fixed, moving, _poses(moving, w), SCREEN_VOXELS)[0][0].score for w in (False, True))
+    return wide > usual
