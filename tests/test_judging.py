@@ -62,3 +62,14 @@ def test_a_missing_label_is_told_by_name(atlas):
     assert judge.missing(1).startswith("cube: no voxel of the atlas label")
     assert judge.verdicts[1].word == "do not use"
     assert "does not show it" in judge.verdicts[1].reasons[0]
+
+
+def test_nothing_is_good_under_a_registration_that_looks_wrong(atlas):
+    doubted = RegistrationResult(shifted(0).transform, {"doubts": ["the maps there and back lie far apart"]})
+    judge = LabelJudge(atlas, atlas.image, atlas.image, doubted, atlas.labels, shifted(0))
+    mask = (atlas.labels.data == 1).astype(np.float32)
+    judge(1, BOX, mask, mask, mask)
+    verdict = judge.verdicts[1]
+    assert verdict.word == "do not use"
+    assert verdict.score < 0.5
+    assert verdict.reasons[0] == "the registration looks wrong: the maps there and back lie far apart"

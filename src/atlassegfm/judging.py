@@ -39,7 +39,7 @@ class LabelJudge:
         backward: RegistrationResult | None = None,
     ) -> None:
         self._atlas, self._query, self._moved, self._returned = atlas, query, moved, returned
-        self._matrix = forward.transform.matrix
+        self._matrix, self._doubts = forward.transform.matrix, tuple(forward.metrics.get("doubts", ()))
         self._to_query = backward.transform if backward else forward.transform.linear_part().inverse()
         self.verdicts: dict[int, Quality] = {}
 
@@ -67,11 +67,11 @@ class LabelJudge:
             fixed=self._query.data[box],
             moved=self._moved.data[box],
         )
-        self.verdicts[value] = judge(signals)
+        self.verdicts[value] = judge(signals, doubts=self._doubts)
 
     def missing(self, value: int) -> str:
         """Judge a label of which the registration left nothing on the query; returns the warning."""
-        self.verdicts[value] = judge(Signals(empty=True, cut_fraction=self._cut(value)))
+        self.verdicts[value] = judge(Signals(empty=True, cut_fraction=self._cut(value)), doubts=self._doubts)
         return (
             f"{self._atlas.names[value]}: no voxel of the atlas label lands on the query, so there is no prompt and "
             "the result is empty"

@@ -9,6 +9,7 @@ organ. And nothing here applies to focal lesions, whose place in the atlas says 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -93,7 +94,7 @@ RULES = {
 VOLUME_RULE = _Rule(((1.25, 1.0), (1.6, 0.92), (2.5, 0.65), (5.0, 0.3)), "volume is {times} the expected one")
 
 
-def judge(signals: Signals, name: str = "") -> Quality:
+def judge(signals: Signals, name: str = "", doubts: Sequence[str] = ()) -> Quality:
     """Predict the Dice of a result and say in words what to do with it.
 
     Heuristic: see the module's docstring. Signals that are None have no say; with none at all the prediction is capped
@@ -105,6 +106,8 @@ def judge(signals: Signals, name: str = "") -> Quality:
         From `measure`.
     name : str
         Name of the label; put before each reason when given.
+    doubts : sequence of str
+        Why the registration as a whole looks wrong; with any, no label is fit for use.
     """
     prefix = f"{name}: " if name else ""
     if signals.empty:
@@ -123,6 +126,9 @@ def judge(signals: Signals, name: str = "") -> Quality:
         reasons = [f"the query shows {_share(1.0 - cut)}", *(r for r in reasons if "the query shows" not in r)]
     if word == GOOD and (cut > CUT_NOTICED or score < GOOD_FROM):
         word = CHECK
+    if doubts:
+        word, score = DO_NOT_USE, min(score, CHECK_FROM - 0.01)
+        reasons = [*(f"the registration looks wrong: {doubt}" for doubt in doubts), *reasons]
     if word != GOOD and not reasons:
         reasons = ["several signals are a little low"]
     return Quality(word, float(np.clip(score, 0.0, 1.0)), tuple(prefix + r for r in reasons), signals)

@@ -47,7 +47,8 @@ class RegistrationResult:
     transform : Transform
         Fixed (query) world points to moving (atlas) world points, RAS+ mm.
     metrics : dict
-        JSON-ready facts: similarities, folding, chosen start.
+        JSON-ready facts: similarities, folding, chosen start. "doubts" is a list of texts, empty or absent when nothing
+        speaks against the alignment as a whole.
     seconds : dict
         Wall seconds per stage.
     warnings : list of str
