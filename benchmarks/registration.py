@@ -122,8 +122,8 @@ def child(job):
 
 def judge(transform, fixed, folder, pair):
     """Dice of the carried labels, folds and smoothness inside the body."""
-    from atlassegfm.evaluation.metrics import dice
     from atlassegfm.io import read_labels
+    from atlassegfm.overlap import dice
     from atlassegfm.registration.measures import foreground, smoothness
     from atlassegfm.resampling import resample_labels
 

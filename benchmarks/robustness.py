@@ -66,7 +66,7 @@ def half(volume, axis, upper):
 
 def mean_dice(found, truth, labels):
     """Mean Dice of the labels."""
-    from atlassegfm.evaluation.metrics import dice
+    from atlassegfm.overlap import dice
 
     return float(np.mean([dice(found == v, truth == v) for v in labels]))
 

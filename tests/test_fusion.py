@@ -15,9 +15,10 @@ from scipy import ndimage
 from atlassegfm import fusion
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS, fit, fit_many
-from atlassegfm.fusion.base import Example, Fusion, dice
+from atlassegfm.fusion.base import Example, Fusion
 from atlassegfm.fusion.kalman import KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
 from atlassegfm.fusion.soft import signed_distance, soften
+from atlassegfm.overlap import dice
 
 LEARNT = ("kalman", "gate")
 SPACING = (1.0, 1.0, 2.0)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from atlassegfm.errors import InputError
 from atlassegfm.fusion.soft import soften
+from atlassegfm.overlap import dice
 from atlassegfm.quality import (
     CHECK,
     DO_NOT_USE,
@@ -14,7 +15,6 @@ from atlassegfm.quality import (
     Signals,
     border_entropy,
     cut_fraction,
-    dice,
     expected_volume,
     judge,
     local_similarity,
@@ -206,10 +206,3 @@ def test_local_similarity_knows_alike_from_unlike():
     # What is far away has no say.
     near = np.where(ball(radius=19.0), image, other)
     assert local_similarity(image, near, ball(radius=4.0), SPACING) > 0.95
-
-
-def test_dice_of_two_empty_masks_is_no_ground_for_trust():
-    mask = ball()
-    assert dice(mask, mask) == 1.0
-    assert dice(mask, ~mask) == 0.0
-    assert dice(mask & False, mask & False) == 0.0

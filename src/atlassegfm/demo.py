@@ -128,7 +128,7 @@ def write_pair(pair: PhantomPair, folder: Path, seed: int = 0) -> DemoFiles:
 
 def score(result: Segmentation, truth: Volume) -> dict[str, dict[str, float]]:
     """Dice against the truth per label name and stage; no model gives no figure for it."""
-    from atlassegfm.evaluation.metrics import dice
+    from atlassegfm.overlap import dice
 
     maps = dict(zip(STAGES, (result.atlas_labels, result.model_labels, result.labels), strict=True))
     return {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.quality import Quality, Signals, cut_fraction, dice, expected_volume, judge, measure
+from atlassegfm.overlap import dice
+from atlassegfm.quality import Quality, Signals, cut_fraction, expected_volume, judge, measure
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.volume import Volume
 
@@ -54,7 +55,7 @@ class LabelJudge:
         """Judge one label from its probabilities (result, prior, model) on the part `box` of the query's grid."""
         atlas, roundtrip = self._atlas.labels, None
         if self._returned is not None:
-            roundtrip = dice(self._returned.data == value, atlas.data == value)
+            roundtrip = dice(self._returned.data == value, atlas.data == value, both_empty=0.0)
         atlas_ml = np.count_nonzero(atlas.data == value) * atlas.grid.voxel_volume_ml
         signals = measure(
             fused,

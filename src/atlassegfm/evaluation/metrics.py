@@ -35,6 +35,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from atlassegfm.errors import InputError
+from atlassegfm.overlap import dice
 from atlassegfm.volume import bounding_box
 
 #: Distances within this of the tolerance count as inside it: ties must not depend on floating-point rounding.
@@ -78,12 +79,6 @@ METRICS: dict[str, Metric] = {
         Metric("volume_difference_percent", "Volume difference (%)", "zero", 1),
     )
 }
-
-
-def dice(pred: np.ndarray, truth: np.ndarray) -> float:
-    """Dice similarity ``2 |P n T| / (|P| + |T|)`` of two boolean arrays (Dice 1945); 1 when both are empty."""
-    total = int(np.count_nonzero(pred)) + int(np.count_nonzero(truth))
-    return 2.0 * int(np.count_nonzero(pred & truth)) / total if total else 1.0
 
 
 def surface_voxels(mask: np.ndarray) -> np.ndarray:

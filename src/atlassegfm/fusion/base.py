@@ -11,6 +11,7 @@ import numpy as np
 
 from atlassegfm.errors import InputError
 from atlassegfm.fusion.soft import soft_maps
+from atlassegfm.overlap import dice
 from atlassegfm.volume import bounding_box
 
 #: A map that nowhere reaches this is empty: it claims no voxel.
@@ -220,12 +221,6 @@ def working_box(
         union |= truth
     margin = [max(MARGIN_VOXELS, int(np.ceil(MARGIN_MM / s))) for s in spacing]
     return bounding_box(union, margin)
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of two boolean arrays; 1 when both are empty."""
-    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
-    return 2.0 * int(np.count_nonzero(first & second)) / total if total else 1.0
 
 
 def inputs_dice(examples: Sequence[Example]) -> dict[str, float]:

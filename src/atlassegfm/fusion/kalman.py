@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, Habit, dice, fused_dice, inputs_dice
+from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, Habit, fused_dice, inputs_dice
 from atlassegfm.fusion.soft import TAU_MM
+from atlassegfm.overlap import dice
 
 #: Kernels of the poolings, in voxels, as in the paper.
 KERNELS = (3, 5, 7)

@@ -8,6 +8,7 @@ from scipy import ndimage
 from atlassegfm.models.base import Support
 from atlassegfm.models.corruption import displaced_labels
 from atlassegfm.models.features import signed_distance
+from atlassegfm.overlap import dice
 from atlassegfm.volume import Volume, bounding_box
 
 #: Displacement amplitudes of the synthetic priors, relative to the label's own border error.
@@ -79,7 +80,7 @@ def usable_priors(truth: Volume, returned: Volume, seed: int) -> Volume:
     out = returned.data.copy()
     for value in (int(v) for v in np.unique(truth.data) if v != 0):
         wanted, got = truth.data == value, returned.data == value
-        if 2 * np.count_nonzero(wanted & got) >= LEAST_DICE * (np.count_nonzero(wanted) + np.count_nonzero(got)):
+        if dice(wanted, got) >= LEAST_DICE:
             continue
         out[out == value] = 0
         alone = truth.with_data(wanted.astype(np.uint8))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from atlassegfm.errors import InputError
+from atlassegfm.overlap import dice
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Half width in mm of the band around the border in which entropy is averaged.
@@ -106,18 +107,12 @@ def measure(
     return Signals(
         empty=not result.any(),
         roundtrip_dice=roundtrip,
-        agreement_dice=None if m_fm is None else dice(prior, m_fm >= 0.5),
+        agreement_dice=None if m_fm is None else dice(prior, m_fm >= 0.5, both_empty=0.0),
         border_entropy=None if m_fm is None else border_entropy(fused, spacing),
         volume_ratio=ratio,
         cut_fraction=cut,
         similarity=similar,
     )
-
-
-def dice(first: np.ndarray, second: np.ndarray) -> float:
-    """Dice of two boolean arrays; two empty ones give 0, because agreeing on nothing is no ground for trust."""
-    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
-    return 2.0 * int(np.count_nonzero(first & second)) / total if total else 0.0
 
 
 def border_entropy(prob: np.ndarray, spacing: Sequence[float], band_mm: float = BAND_MM) -> float | None:
