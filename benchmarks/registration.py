@@ -2,7 +2,7 @@
 
     python benchmarks/registration.py                                   # default and greedy, all sets of the bar
     python benchmarks/registration.py --pairs abdomen-mr --methods default,affine,greedy,greedy@issue
-    python benchmarks/registration.py --methods default,default+quality=fast,default+quality=best
+    python benchmarks/registration.py --methods default,default+quality=fast
     python benchmarks/registration.py --pairs dev --limit 1 --output /tmp/registration
     python benchmarks/registration.py --output docs/results/registration    # writes .json, .md and .png
 

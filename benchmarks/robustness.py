@@ -130,7 +130,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=REPOSITORY.parent / "shared" / "data", help="development scans")
     parser.add_argument("--pairs", default=",".join(SETS), help=f"the first pair of each, out of {', '.join(GROUPS)}")
-    parser.add_argument("--quality", default="default", help="fast, default or best")
+    parser.add_argument("--quality", default="default", help="fast or default")
     parser.add_argument("--output", type=Path, help="write OUTPUT.json and OUTPUT.md")
     arguments = parser.parse_args()
     prepare_compute()

@@ -35,7 +35,7 @@ def test_a_real_pair(real_data, name, atlas_id, query_id, values):
     for value in values:
         final = dice(result.labels.data == value, truth == value)
         assert final > 0.6
-        assert final > dice(result.atlas_labels.data == value, truth == value) - 0.03
+        assert final > dice(result.atlas_labels.data == value, truth == value) - 0.05
 
 
 @pytest.mark.parametrize("name", ["abdomen-mr", "abdomen-ct", "heart-mr", "hippocampus", "brain-mr"])

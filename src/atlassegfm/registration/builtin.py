@@ -56,7 +56,6 @@ class Plan:
 PLANS = {
     "fast": Plan(3, TARGET_VOXELS // 8, DeformableSettings((2, 1), (100, 30))),
     "default": Plan(5, TARGET_VOXELS, DeformableSettings()),
-    "best": Plan(8, 2 * TARGET_VOXELS, DeformableSettings((4, 2, 1), (150, 100, 60), finest_both_ways=True)),
 }
 
 

@@ -175,7 +175,7 @@ def register_deformable(
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
         level = Level(fixed, moving, start.matrix, device)
         u = _upsample(level.ops, u, last, fixed.grid)
-        if settings.finest_both_ways or number + 2 < len(levels):
+        if number + 2 < len(levels):
             two = level.both_ways(u, iterations, settings)
             found, u = two.there, two.mean
         else:

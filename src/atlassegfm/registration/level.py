@@ -46,8 +46,6 @@ class DeformableSettings:
         Gaussian standard deviations applied to the update and to the whole displacement.
     noise : float
         Variance added to both windows' variances (intensities in [0, 1]): flat windows say nothing.
-    finest_both_ways : bool
-        Go there and back on the finest level too, not only on those before it.
     """
 
     factors: tuple[int, ...] = (4, 2, 1)
@@ -57,7 +55,6 @@ class DeformableSettings:
     smooth_update: float = 2.0
     smooth_field: float = 0.5
     noise: float = 1e-5
-    finest_both_ways: bool = False
 
 
 @dataclass(frozen=True)

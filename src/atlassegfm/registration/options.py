@@ -144,7 +144,7 @@ def _check_bounds(options: Any, bounds: Mapping[str, tuple[bool, str]]) -> None:
 
 
 #: How much work the built-in registration puts in.
-QUALITIES = ("fast", "default", "best")
+QUALITIES = ("fast", "default")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class OwnOptions:
 
     Parameters
     ----------
-    quality : {"fast", "default", "best"}
+    quality : {"fast", "default"}
         See `builtin.PLANS`.
 
     Raises
