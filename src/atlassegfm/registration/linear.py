@@ -26,10 +26,6 @@ HUBER = 1.5
 #: Singular values of the affine's linear part stay within these bounds: bodies differ by less.
 SCALE_BOUNDS = (0.55, 1.8)
 ITERATIONS = 25
-#: What a voxel's squared residual of 1 is worth in squared strain of the affine part: without it, poor contrast is
-#: fitted by scales and shears that no body has. The cost is the same in units of the score, at an NCC about 0.7.
-STRAIN_WEIGHT = 1.0
-STRAIN_COST = 0.7 * STRAIN_WEIGHT
 #: The first rigid steps are taken on voxels larger by this factor.
 RIGID_COARSER = 1.5
 #: A step that gains less than this is the last one.
@@ -149,8 +145,7 @@ def _channel_equations(
     return reduced[:, :12], reduced[:, 12]
 
 
-def _system(problem: LinearProblem, matrix: np.ndarray, dof: int, anchor: np.ndarray) -> _System | None:
-    """Equations at `matrix`; of an affine one the strain against `anchor` is penalised."""
+def _system(problem: LinearProblem, matrix: np.ndarray, dof: int) -> _System | None:
     sampled = problem.sampled(matrix)
     score = problem.score(sampled)
     if score <= -1.0:
@@ -166,12 +161,6 @@ def _system(problem: LinearProblem, matrix: np.ndarray, dof: int, anchor: np.nda
     if dof == 6:
         motion = np.block([[_ROTATION, np.zeros((9, 3))], [np.zeros((3, 3)), np.eye(3)]])
         normal, rhs = motion.T @ normal @ motion, motion.T @ rhs
-    else:
-        strain = matrix[:3, :3] @ np.linalg.inv(anchor[:3, :3]) - np.eye(3)
-        weight = STRAIN_WEIGHT * float(sampled.sums[:, 0].sum())
-        normal[:9, :9] += weight / scale**2 * np.eye(9)
-        rhs[:9] -= weight / scale * strain.ravel()
-        score -= STRAIN_COST * float((strain**2).sum())
     return _System(normal, rhs, centre, scale, score)
 
 
@@ -182,8 +171,6 @@ def _plausible(matrix: np.ndarray) -> bool:
 
 def optimise(problem: LinearProblem, start: np.ndarray, dof: int, iterations: int = ITERATIONS) -> Fit:
     """Levenberg-Marquardt from `start`; never ends with a lower score than it began with.
-
-    An affine matrix is held near `start` by a penalty on the strain between the two.
 
     Parameters
     ----------
@@ -197,14 +184,14 @@ def optimise(problem: LinearProblem, start: np.ndarray, dof: int, iterations: in
         Most steps tried.
     """
     matrix, damping = start, 1e-2
-    system = _system(problem, matrix, dof, start)
+    system = _system(problem, matrix, dof)
     if system is None:
         return Fit(matrix, -1.0)
     for _ in range(iterations):
         diagonal = np.diag(np.diag(system.normal) + 1e-6)
         step = np.linalg.solve(system.normal + damping * diagonal, system.rhs)
         trial = _increment(step, system.centre, system.scale, dof) @ matrix
-        attempt = _system(problem, trial, dof, start) if _plausible(trial) else None
+        attempt = _system(problem, trial, dof) if _plausible(trial) else None
         if attempt is not None and attempt.score > system.score:
             gained = attempt.score - system.score
             matrix, system, damping = trial, attempt, max(damping * 0.3, 1e-4)
