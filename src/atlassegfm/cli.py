@@ -13,6 +13,7 @@ from atlassegfm.cli_data import data_app
 from atlassegfm.cli_evaluate import evaluate_command
 from atlassegfm.cli_register import register_command
 from atlassegfm.cli_segment import BAD_INPUT, one_line, segment_command
+from atlassegfm.cli_train import train_command
 
 INTERRUPTED = 130
 
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command("segment")(segment_command)
 app.command("register")(register_command)
 app.command("evaluate")(evaluate_command)
+app.command("train-builtin")(train_command)
 app.add_typer(data_app, name="data")
 
 models_app = typer.Typer(help="Segmentation models: what there is, what each takes and under which licence.")
