@@ -18,7 +18,9 @@ GROUP = 8
 #: Edges of the input have to be multiples of this: three halvings.
 MULTIPLE = 8
 #: Border of the prior, in voxels, over which its logit goes from sure to sure, and the logit when sure.
-PRIOR_SOFTNESS, PRIOR_LOGIT = 3.0, 6.0
+PRIOR_SOFTNESS, PRIOR_LOGIT = 3.0, 4.0
+#: The correction is the last convolution times this: it starts at zero and has to reach several logits soon.
+CORRECTION_SCALE = 8.0
 
 
 @dataclass(frozen=True)
@@ -136,4 +138,4 @@ class RefinerNet(nn.Module):
             y = nnf.interpolate(self.up[level](y), scale_factor=2.0, mode="nearest") + skips.pop()
             y = self.decode[level - 1](y, film) if level else nnf.leaky_relu(self.last(y, film), SLOPE)
         distance = x[:, CHANNELS.index("prior")].unsqueeze(1).float() * CLIP_VOXELS
-        return self.prior_logit * torch.tanh(distance / PRIOR_SOFTNESS) + self.out(y).float()
+        return self.prior_logit * torch.tanh(distance / PRIOR_SOFTNESS) + CORRECTION_SCALE * self.out(y).float()

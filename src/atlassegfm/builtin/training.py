@@ -34,7 +34,7 @@ ENTROPY_WEIGHT, DICE_SMOOTHING = 3.0, 20.0
 #: More batches than any budget reaches.
 ENDLESS = 2**40
 #: Samples per kind in the validation set.
-VALIDATION_SAMPLES = 6
+VALIDATION_SAMPLES = 8
 
 
 @dataclass(frozen=True)
