@@ -1,4 +1,4 @@
-"""The network on whole labels: crop around the prior, tiles that overlap, a probability for each voxel of the crop."""
+"""The network on whole labels: crop around the prior, tiles that overlap, a logit for each voxel of the crop."""
 
 from __future__ import annotations
 
@@ -48,25 +48,60 @@ def refine_labels(
     return found
 
 
+def tiled_probability(
+    network: RefinerNet, inputs: np.ndarray, *, row: int | None = None, device: str = "cpu"
+) -> np.ndarray:
+    """Probability (I, J, K) of encoded inputs (C, I, J, K); see `tiled_logits`."""
+    return 1.0 / (1.0 + np.exp(-tiled_logits(network, inputs, row=row, device=device)))
+
+
 @torch.inference_mode()
-def tiled_probability(network: RefinerNet, inputs: np.ndarray, *, device: str = "cpu") -> np.ndarray:
-    """Probability (I, J, K) of encoded inputs (C, I, J, K); where tiles overlap, their middles count most."""
+def tiled_logits(network: RefinerNet, inputs: np.ndarray, *, row: int | None = None, device: str = "cpu") -> np.ndarray:
+    """Foreground logits of one label by tiles; where tiles overlap, their middles count most.
+
+    Parameters
+    ----------
+    network : RefinerNet
+        In evaluation mode, on `device`.
+    inputs : numpy.ndarray, float32, shape (C, I, J, K)
+        As `encoding.encode` makes them.
+    row : int, optional
+        The label's row of the network's modulation; None for the network as it was pre-trained.
+    device : {"cpu", "cuda"}
+        Where.
+
+    Returns
+    -------
+    numpy.ndarray, float32, shape (I, J, K)
+    """
     shape = inputs.shape[1:]
     # Tiles never reach past the crop, which is padded up to what the network takes.
-    edges = [min(TILE, -(-n // MULTIPLE) * MULTIPLE) for n in shape]
-    padding = [(0, 0)] + [(0, max(0, e - n)) for e, n in zip(edges, shape, strict=True)]
-    padded = np.pad(inputs, padding, mode="edge")
-    total = np.zeros(padded.shape[1:], dtype=np.float32)
+    edges = tile_edges(shape)
+    inputs = padded(inputs, edges)
+    total = np.zeros(inputs.shape[1:], dtype=np.float32)
     weight = np.zeros_like(total)
     window = _window(edges)
+    index = None if row is None else torch.tensor([row], device=device)
     for corner in itertools.product(*(_starts(n, e) for n, e in zip(total.shape, edges, strict=True))):
         part = tuple(slice(c, c + e) for c, e in zip(corner, edges, strict=True))
-        tile = torch.from_numpy(np.ascontiguousarray(padded[(slice(None), *part)]))[None]
+        tile = torch.from_numpy(np.ascontiguousarray(inputs[(slice(None), *part)]))[None]
         with torch.autocast(device, torch.bfloat16):
-            logits = network(tile.to(device, memory_format=torch.channels_last_3d))
-        total[part] += window * torch.sigmoid(logits)[0, 0].float().cpu().numpy()
+            logits = network(tile.to(device, memory_format=torch.channels_last_3d), index)
+        total[part] += window * logits[0, 0].float().cpu().numpy()
         weight[part] += window
     return (total / weight)[tuple(slice(0, n) for n in shape)]
+
+
+def tile_edges(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Edges of the tiles that cover an array: `TILE`, less where the array is smaller."""
+    return tuple(min(TILE, -(-n // MULTIPLE) * MULTIPLE) for n in shape)
+
+
+def padded(array: np.ndarray, edges: tuple[int, ...]) -> np.ndarray:
+    """The last three axes filled up to `edges` with the border's values, as tiles are."""
+    missing = [(0, 0)] * (array.ndim - 3)
+    missing += [(0, max(0, e - n)) for e, n in zip(edges, array.shape[-3:], strict=True)]
+    return np.pad(array, missing, mode="edge")
 
 
 def _starts(length: int, edge: int) -> list[int]:

@@ -65,3 +65,8 @@ def load_weights(path: str | Path) -> tuple[RefinerNet, dict[str, Any]]:
     except RuntimeError as error:
         raise ModelError(f"{path}: the weights do not fit the network they name") from error
     return network.eval(), json.loads(metadata["training"])
+
+
+def shipped_weights() -> Path:
+    """Where the weights that come with the package lie."""
+    return Path(__file__).with_name("refiner.safetensors")

@@ -1,0 +1,92 @@
+"""Customised weights found again: in this process, and on disk where the user has given a place for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from atlassegfm.io import atomic_path
+from atlassegfm.volume import Volume
+
+#: Changes whenever what is learnt from the same atlas changes.
+VERSION = 1
+#: Customised networks kept in memory, a few MB each.
+KEPT = 4
+
+State = dict[str, torch.Tensor]
+_memory: OrderedDict[str, tuple[State, dict[str, Any]]] = OrderedDict()
+
+
+def cache_folder() -> Path | None:
+    """Folder for customised weights below ``ATLASSEGFM_HOME``; None where that is not set: nothing is written then."""
+    home = os.environ.get("ATLASSEGFM_HOME")
+    return Path(home) / "customised" if home else None
+
+
+def content_key(image: Volume, labels: Volume, weights: Path, told: Any) -> str:  # noqa: ANN401
+    """Name of what is learnt: hash of the atlas's voxels and geometry, the weights' file and the settings `told`."""
+    digest = hashlib.sha256(f"{VERSION} {json.dumps(told, sort_keys=True)}".encode())
+    digest.update(weights.read_bytes())
+    for volume in (image, labels):
+        digest.update(f"{volume.data.dtype.str} {volume.data.shape}".encode())
+        digest.update(np.ascontiguousarray(volume.affine).tobytes())
+        digest.update(np.ascontiguousarray(volume.data))
+    return digest.hexdigest()
+
+
+class Store:
+    """Customised weights by content key.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where they are kept on disk; in memory only if None.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def find(self, key: str) -> tuple[State, dict[str, Any]] | None:
+        """Weights and facts of a key; None where there are none, or a file that cannot be read."""
+        if key in _memory:
+            _memory.move_to_end(key)
+            return _memory[key]
+        if self.folder is None:
+            return None
+        try:
+            with safe_open(str(self._path(key)), framework="pt") as stored:
+                facts = json.loads((stored.metadata() or {})["facts"])
+                state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
+        except (OSError, SafetensorError, KeyError, ValueError):
+            # Learning again costs a minute; a damaged file must not cost the run.
+            return None
+        self._remember(key, state, facts)
+        return state, facts
+
+    def keep(self, key: str, state: State, facts: dict[str, Any]) -> None:
+        """Keep weights and JSON-ready facts; on disk as a whole or not at all."""
+        state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+        self._remember(key, state, facts)
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self._path(key)) as temporary:
+                save_file(state, temporary, metadata={"facts": json.dumps(facts)})
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    @staticmethod
+    def _remember(key: str, state: State, facts: dict[str, Any]) -> None:
+        _memory[key] = state, facts
+        _memory.move_to_end(key)
+        while len(_memory) > KEPT:
+            _memory.popitem(last=False)

@@ -1,0 +1,189 @@
+"""The built-in network as a model: customised by the atlas, asked around the prior at the working resolution."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlassegfm.builtin.augment import Augmenter
+from atlassegfm.builtin.customise import Course, customised
+from atlassegfm.builtin.encoding import encode
+from atlassegfm.builtin.network import RefinerNet
+from atlassegfm.builtin.patches import Asking
+from atlassegfm.builtin.refine import MARGIN, tiled_logits
+from atlassegfm.builtin.store import Store, cache_folder, content_key
+from atlassegfm.builtin.weights import load_weights, shipped_weights
+from atlassegfm.builtin.working import WorkingCopy, working_spacing
+from atlassegfm.errors import ModelError
+from atlassegfm.models.base import SegmentationModel, Support
+from atlassegfm.models.hints import mask_of_prompt
+from atlassegfm.models.lessons import DEEPEST, border_error, depth, settled_errors
+from atlassegfm.prompts import THRESHOLD, Box, Point, Prompt, slice_axis
+from atlassegfm.volume import Volume, bounding_box
+
+
+class RefinerModel(SegmentationModel):
+    """The network of `atlassegfm.builtin` as a session.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda"}
+        Where to compute.
+    seed : int
+        Seed of the customisation.
+    weights : path, optional
+        Pre-trained weights; those of the package if None.
+    customising : bool
+        Whether the atlas changes the weights; without, the network answers as it was shipped.
+    course : Course, optional
+        How the atlas is learnt.
+    cache : path, optional
+        Folder for customised weights; `builtin.store.cache_folder` if None.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: str = "cpu",
+        seed: int = 0,
+        weights: str | Path | None = None,
+        customising: bool = True,
+        course: Course | None = None,
+        cache: str | Path | None = None,
+    ) -> None:
+        self.device, self.seed = device, seed
+        self.customising, self.course = customising, course or Course()
+        self._weights = shipped_weights() if weights is None else Path(weights)
+        self._store = Store(cache_folder() if cache is None else Path(cache))
+        self._shipped: RefinerNet | None = None
+        self._network: RefinerNet | None = None
+        self._rows: dict[int, int] = {}
+        self._sizes_ml: dict[int, float] = {}
+        self._spacing = 0.0
+        self._image: Volume | None = None
+        self._copy: WorkingCopy | None = None
+
+    def customise(self, support: Support) -> dict[str, Any]:
+        """Learn the atlas (see `builtin.customise`), or find again what was learnt from it.
+
+        What is learnt depends on the atlas, the weights, the seed and the settings, and through the size of the
+        errors on the round trip of the query that came first; later queries find the same weights again.
+        """
+        network = load_weights(self._weights)[0].to(self.device, memory_format=torch.channels_last_3d)
+        self._shipped = self._network = network
+        self._spacing = working_spacing(support.image.grid)
+        self._rows = {value: row for row, value in enumerate(support.values)}
+        voxel = support.image.grid.voxel_volume_ml
+        self._sizes_ml = {v: float(np.count_nonzero(support.truth.data == v)) * voxel for v in support.values}
+        self._copy = None
+        facts = {"learnable_parameters": 0, "customised": False, "working_spacing_mm": self._spacing}
+        if not self.customising:
+            return facts
+        told = [self.seed, self.device, support.kind, self._spacing, asdict(self.course)]
+        key = content_key(support.image, support.truth, self._weights, told)
+        found = self._store.find(key)
+        if found is None:
+            self._network, learnt = self._learn(support)
+            self._store.keep(key, self._network.state_dict(), learnt)
+            return {**facts, **learnt, "found_again": False}
+        state, learnt = found
+        self._network = copy.deepcopy(network)
+        self._network.add_labels(len(self._rows))
+        self._network.load_state_dict(state)
+        return {**facts, **learnt, "found_again": True}
+
+    def _learn(self, support: Support) -> tuple[RefinerNet, dict[str, Any]]:
+        errors = _errors(support)
+        maps = [_numbered(m.data, support.values) for m in (support.truth, support.priors)]
+        working = WorkingCopy.around(support.image, maps[0] + maps[1] > 0, self._spacing)
+        truth, returned = (working.labels(m) for m in maps)
+        voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
+        network, facts = customised(
+            self._shipped,
+            Augmenter(working.image.data, truth, returned, [e / self._spacing for e in errors.values()]),
+            Asking(voxels, support.kind, slice_axis(support.image.grid)),
+            self.seed,
+            self.course,
+            self.device,
+        )
+        return network, {**facts, "prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()}}
+
+    def set_image(self, image: Volume) -> None:
+        """Keep the image; its working copy is made once, around the labels of the first prompt."""
+        if image is not self._image:
+            self._image, self._copy = image, None
+
+    def segment(self, prompt: Prompt) -> np.ndarray:
+        """Foreground probability of the prompt's label, float32, on the image's grid."""
+        return self._answer(prompt, [self._network])
+
+    def segment_support(self, support: Support, value: int) -> np.ndarray:
+        """As `segment` on the atlas, halfway (in logits) between the customised and the shipped network.
+
+        The customised network has seen the atlas, if never as it is; the shipped one has not. A fusion that learns
+        from the mean trusts the model neither as if it had never met the atlas nor as if every query were the atlas.
+        """
+        self.set_image(support.image)
+        prompt = support.prompt(value)
+        if prompt is None:
+            return np.zeros(support.image.grid.shape, dtype=np.float32)
+        return self._answer(prompt, [self._network, self._shipped])
+
+    def _answer(self, prompt: Prompt, networks: list[RefinerNet | None]) -> np.ndarray:
+        """Probability from the mean logit of some networks; all zeros where the prompt's mask is empty."""
+        if self._image is None:
+            raise ModelError("set_image has to come before segment")
+        if prompt.value not in self._rows:
+            raise ModelError(f"the built-in network does not know label {prompt.value}: call customise first")
+        grid = self._image.grid
+        own = mask_of_prompt(prompt, grid, self._sizes_ml[prompt.value])
+        rivals = (prompt.rivals >= THRESHOLD) & ~own if prompt.kind == "mask" else np.zeros_like(own)
+        if not own.any():
+            return np.zeros(grid.shape, dtype=np.float32)
+        if self._copy is None or not self._copy.shows(own):
+            self._copy = WorkingCopy.around(self._image, own | rivals, self._spacing)
+        labels = self._copy.labels(own + 2 * rivals.astype(np.uint8))
+        box = bounding_box(labels == 1, margin=MARGIN)
+        if box is None:
+            # Too small for the working resolution: nothing can be said about it.
+            return own.astype(np.float32)
+        point, hull = _carried(prompt, self._copy, box)
+        inputs = encode(self._copy.image.data[box], labels[box] == 1, labels[box] == 2, point, hull)
+        row = self._rows[prompt.value]
+        logits = [tiled_logits(n, inputs, row=row, device=self.device) for n in networks]
+        return self._copy.probability(np.mean(logits, axis=0), box)
+
+
+def _numbered(labels: np.ndarray, values: list[int]) -> np.ndarray:
+    """Label map with the ascending `values` replaced by 1 to L."""
+    return np.where(labels > 0, np.searchsorted(values, labels) + 1, 0).astype(np.uint16)
+
+
+def _carried(prompt: Prompt, working: WorkingCopy, box: tuple[slice, ...]) -> tuple[Point | None, Box | None]:
+    """Click and box of the prompt in voxels of the part `box` of the working copy."""
+    corner = np.array([s.start for s in box])
+    point = hull = None
+    if prompt.point is not None:
+        point = tuple(int(v) for v in np.round(working.voxel(np.array(prompt.point)) - corner))
+    if prompt.box is not None:
+        # Outer faces of the box's voxels; at least one voxel of the copy.
+        low, high = (working.voxel(np.array(edge) - 0.5) + 0.5 - corner for edge in np.array(prompt.box).T)
+        low = np.round(low).astype(int)
+        hull = tuple(
+            (int(a), int(b)) for a, b in zip(low, np.maximum(np.round(high).astype(int), low + 1), strict=True)
+        )
+    return point, hull
+
+
+def _errors(support: Support) -> dict[int, float]:
+    """Border error in mm to be expected of each label's prior (see `models.lessons`)."""
+    spacing = support.image.spacing
+    unit = float(np.prod(spacing) ** (1.0 / 3.0))
+    masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
+    limits = {v: DEEPEST * depth(truth, spacing) for v, (_, truth) in masks.items()}
+    return settled_errors({v: border_error(*pair, spacing) for v, pair in masks.items()}, limits, unit)
