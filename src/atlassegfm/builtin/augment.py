@@ -5,6 +5,7 @@ Everything is in voxels of the atlas's isotropic working copy. Labels are number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +20,13 @@ from atlassegfm.registration.grids import identity, sample
 TURN, STRETCH = 6.0, 0.07
 #: Bending: root mean square length of the displacement, voxels, and over how many voxels it varies.
 BEND, BEND_LENGTH = (0.5, 3.5), (18.0, 45.0)
-#: Displacement of the prior, relative to the label's border error in the round trip; over how many voxels it varies.
-SEVERITY, ERROR_LENGTH = (0.5, 1.8), (10.0, 40.0)
+#: Displacement of the prior relative to the label's border error in the round trip, which is optimistic: the way to a
+#: query errs one to three times as much. Over how many voxels it varies.
+SEVERITY, ERROR_LENGTH = (0.8, 3.2), (10.0, 40.0)
 #: Border errors that no map from image to image explains, voxels.
 ROUGHNESS, ROUGHNESS_LENGTH = 0.7, 5.0
 #: Part of the lessons whose prior is the one that came back from the query; part whose prior is perfect.
-RETURNED, PERFECT = 0.2, 0.06
+RETURNED, PERFECT = 0.15, 0.06
 #: How fast the expected error changes from one label to the next, voxels.
 ERROR_BLUR = 4.0
 
@@ -47,24 +49,33 @@ class Augmenter:
         Working copy of the atlas around its labels.
     truth, returned : numpy.ndarray of integers, same shape
         Label numbers, and what came back of them from the trip to the query and back.
-    errors : sequence of float
-        Border error expected for labels 1 to L, voxels.
+    errors, limits : sequence of float
+        Border error of labels 1 to L in the round trip, and the most that a lesson's prior should err, voxels.
     """
 
-    def __init__(self, image: np.ndarray, truth: np.ndarray, returned: np.ndarray, errors: list[float]) -> None:
+    def __init__(
+        self,
+        image: np.ndarray,
+        truth: np.ndarray,
+        returned: np.ndarray,
+        errors: Sequence[float],
+        limits: Sequence[float],
+    ) -> None:
         low, high = np.percentile(image, (0.5, 99.5))
         self.shape = image.shape
         self._image = torch.from_numpy(np.clip((image - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32))
         self._maps = torch.from_numpy(np.stack([truth, returned]).astype(np.int16))
         nearest = ndimage.distance_transform_edt(truth == 0, return_distances=False, return_indices=True)
-        scale = np.concatenate([[0.0], errors]).astype(np.float32)[truth[tuple(nearest)]]
-        self._errors = torch.from_numpy(ndimage.gaussian_filter(scale, ERROR_BLUR, mode="nearest", truncate=3.0))
+        owner = truth[tuple(nearest)]
+        spread = (np.concatenate([[0.0], sizes]).astype(np.float32)[owner] for sizes in (errors, limits))
+        smooth = [ndimage.gaussian_filter(s, ERROR_BLUR, mode="nearest", truncate=3.0) for s in spread]
+        self._errors = torch.from_numpy(np.stack(smooth))
 
     def lesson(self, seed: tuple[int, ...]) -> Lesson:
         """A lesson; the same words of the seed give the same one."""
         rng = np.random.default_rng(seed)
         where = self._deformation(rng)
-        image, error = sample(torch.stack([self._image, self._errors]), where)
+        image, error, limit = sample(torch.cat([self._image[None], self._errors]), where)
         truth, returned = _nearest(self._maps, where)
         draw = rng.random()
         if draw < PERFECT:
@@ -72,7 +83,7 @@ class Augmenter:
         elif draw < PERFECT + RETURNED:
             prior = returned
         else:
-            prior = _nearest(truth[None], self._misplaced(rng, error))[0]
+            prior = _nearest(truth[None], self._misplaced(rng, error, limit))[0]
         return Lesson(random_intensities(rng, image.numpy()), truth.numpy(), prior.numpy())
 
     def _deformation(self, rng: np.random.Generator) -> torch.Tensor:
@@ -84,12 +95,12 @@ class Augmenter:
         points = torch.addmm(middle - matrix @ middle, matrix, points).reshape(3, *self.shape)
         return points + torch.from_numpy(_field(rng, self.shape, BEND_LENGTH) * np.float32(rng.uniform(*BEND)))
 
-    def _misplaced(self, rng: np.random.Generator, error: torch.Tensor) -> torch.Tensor:
-        """Where the prior of each voxel comes from: off by a share of the expected error, and rough."""
+    def _misplaced(self, rng: np.random.Generator, error: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
+        """Where the prior of each voxel comes from: off by a multiple of the error within the limit, and rough."""
         coarse = torch.from_numpy(_field(rng, self.shape, ERROR_LENGTH) + 0.4 * _field(rng, self.shape, ERROR_LENGTH))
         rough = torch.from_numpy(_field(rng, self.shape, (ROUGHNESS_LENGTH, 2.0 * ROUGHNESS_LENGTH)))
-        size = float(rng.uniform(*SEVERITY))
-        return identity(self.shape) + size * error * coarse + float(rng.uniform(0.0, ROUGHNESS)) * rough
+        size = torch.minimum(float(np.exp(rng.uniform(*np.log(SEVERITY)))) * error, limit)
+        return identity(self.shape) + size * coarse + float(rng.uniform(0.0, ROUGHNESS)) * rough
 
 
 def random_intensities(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

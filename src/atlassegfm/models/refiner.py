@@ -98,14 +98,20 @@ class RefinerModel(SegmentationModel):
         return {**facts, **learnt, "found_again": True}
 
     def _learn(self, support: Support) -> tuple[RefinerNet, dict[str, Any]]:
-        errors = _errors(support)
+        errors, limits = _errors(support)
         maps = [_numbered(m.data, support.values) for m in (support.truth, support.priors)]
         working = WorkingCopy.around(support.image, maps[0] + maps[1] > 0, self._spacing)
         truth, returned = (working.labels(m) for m in maps)
         voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
         network, facts = customised(
             self._shipped,
-            Augmenter(working.image.data, truth, returned, [e / self._spacing for e in errors.values()]),
+            Augmenter(
+                working.image.data,
+                truth,
+                returned,
+                [e / self._spacing for e in errors.values()],
+                [limit / self._spacing for limit in limits.values()],
+            ),
             Asking(voxels, support.kind, slice_axis(support.image.grid)),
             self.seed,
             self.course,
@@ -180,10 +186,10 @@ def _carried(prompt: Prompt, working: WorkingCopy, box: tuple[slice, ...]) -> tu
     return point, hull
 
 
-def _errors(support: Support) -> dict[int, float]:
-    """Border error in mm to be expected of each label's prior (see `models.lessons`)."""
+def _errors(support: Support) -> tuple[dict[int, float], dict[int, float]]:
+    """Border error in mm of each label's prior on its round trip, and the most that teaches (see `models.lessons`)."""
     spacing = support.image.spacing
     unit = float(np.prod(spacing) ** (1.0 / 3.0))
     masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
-    limits = {v: DEEPEST * depth(truth, spacing) for v, (_, truth) in masks.items()}
-    return settled_errors({v: border_error(*pair, spacing) for v, pair in masks.items()}, limits, unit)
+    limits = {v: max(DEEPEST * depth(truth, spacing), unit) for v, (_, truth) in masks.items()}
+    return settled_errors({v: border_error(*pair, spacing) for v, pair in masks.items()}, limits, unit), limits

@@ -23,19 +23,19 @@ MODELS: dict[str, ModelInfo] = {
             target="atlassegfm.models.voxelwise:VoxelwiseModel",
         ),
         ModelInfo(
+            name="none",
+            summary="registration alone: the warped label is the result",
+            dimension="3D",
+            prompts=("mask",),
+            licence="Apache-2.0",
+        ),
+        ModelInfo(
             name="builtin-network",
             summary="pre-trained network customised by the atlas; no download",
             dimension="3D",
             prompts=("mask", "click", "box", "box2d"),
             licence="Apache-2.0",
             target="atlassegfm.models.refiner:RefinerModel",
-        ),
-        ModelInfo(
-            name="none",
-            summary="registration alone: the warped label is the result",
-            dimension="3D",
-            prompts=("mask",),
-            licence="Apache-2.0",
         ),
     )
 }
