@@ -113,7 +113,7 @@ def test_the_answer_is_in_the_right_place_on_another_grid(model):
     np.testing.assert_allclose(grid.to_world(np.argwhere(found).mean(axis=0)), expected, atol=1.0)
 
 
-def test_support_answers_lie_between_prior_and_memory(model):
+def test_support_answers_correct_the_prior_and_a_lost_label_has_none(model):
     material = support()
     found = model.segment_support(material, 1) > 0.5
     truth = material.truth.data == 1

@@ -21,8 +21,8 @@ TURN, STRETCH = 6.0, 0.07
 #: Bending: root mean square length of the displacement, voxels, and over how many voxels it varies.
 BEND, BEND_LENGTH = (0.5, 3.5), (18.0, 45.0)
 #: Displacement of the prior relative to the label's border error in the round trip, which is optimistic: the way to a
-#: query errs one to three times as much. Over how many voxels it varies.
-SEVERITY, ERROR_LENGTH = (0.8, 3.2), (10.0, 40.0)
+#: query errs one to three times as much, of which labelling is a part. Over how many voxels it varies.
+SEVERITY, ERROR_LENGTH = (0.6, 2.4), (10.0, 40.0)
 #: Border errors that no map from image to image explains, voxels.
 ROUGHNESS, ROUGHNESS_LENGTH = 0.7, 5.0
 #: Part of the lessons whose prior is the one that came back from the query; part whose prior is perfect.

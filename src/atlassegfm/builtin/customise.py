@@ -47,7 +47,7 @@ class Course:
 
     passes: int = 360
     fewest_steps: int = 60
-    most_steps: int = 240
+    most_steps: int = 160
     labels: int = 4
     per_lesson: int = 4
     learning_rate: float = 1e-3

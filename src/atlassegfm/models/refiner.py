@@ -1,4 +1,9 @@
-"""The built-in network as a model: customised by the atlas, asked around the prior at the working resolution."""
+"""The built-in network as a model: customised by the atlas, asked around the prior at the working resolution.
+
+On the atlas it answers as on any image (`SegmentationModel.segment_support`): it has never seen the atlas as it is,
+only deformed and with other intensities, and remembers little: on hippocampi its Dice there exceeded that of its mean
+with the shipped network by 0.005 to 0.015.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +65,6 @@ class RefinerModel(SegmentationModel):
         self.customising, self.course = customising, course or Course()
         self._weights = shipped_weights() if weights is None else Path(weights)
         self._store = Store(cache_folder() if cache is None else Path(cache))
-        self._shipped: RefinerNet | None = None
         self._network: RefinerNet | None = None
         self._rows: dict[int, int] = {}
         self._sizes_ml: dict[int, float] = {}
@@ -75,7 +79,7 @@ class RefinerModel(SegmentationModel):
         errors on the round trip of the query that came first; later queries find the same weights again.
         """
         network = load_weights(self._weights)[0].to(self.device, memory_format=torch.channels_last_3d)
-        self._shipped = self._network = network
+        self._network = network
         self._spacing = working_spacing(support.image.grid)
         self._rows = {value: row for row, value in enumerate(support.values)}
         voxel = support.image.grid.voxel_volume_ml
@@ -88,7 +92,7 @@ class RefinerModel(SegmentationModel):
         key = content_key(support.image, support.truth, self._weights, told)
         found = self._store.find(key)
         if found is None:
-            self._network, learnt = self._learn(support)
+            self._network, learnt = self._learn(network, support)
             self._store.keep(key, self._network.state_dict(), learnt)
             return {**facts, **learnt, "found_again": False}
         state, learnt = found
@@ -97,14 +101,14 @@ class RefinerModel(SegmentationModel):
         self._network.load_state_dict(state)
         return {**facts, **learnt, "found_again": True}
 
-    def _learn(self, support: Support) -> tuple[RefinerNet, dict[str, Any]]:
+    def _learn(self, shipped: RefinerNet, support: Support) -> tuple[RefinerNet, dict[str, Any]]:
         errors, limits = _errors(support)
         maps = [_numbered(m.data, support.values) for m in (support.truth, support.priors)]
         working = WorkingCopy.around(support.image, maps[0] + maps[1] > 0, self._spacing)
         truth, returned = (working.labels(m) for m in maps)
         voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
         network, facts = customised(
-            self._shipped,
+            shipped,
             Augmenter(
                 working.image.data,
                 truth,
@@ -125,23 +129,7 @@ class RefinerModel(SegmentationModel):
             self._image, self._copy = image, None
 
     def segment(self, prompt: Prompt) -> np.ndarray:
-        """Foreground probability of the prompt's label, float32, on the image's grid."""
-        return self._answer(prompt, [self._network])
-
-    def segment_support(self, support: Support, value: int) -> np.ndarray:
-        """As `segment` on the atlas, halfway (in logits) between the customised and the shipped network.
-
-        The customised network has seen the atlas, if never as it is; the shipped one has not. A fusion that learns
-        from the mean trusts the model neither as if it had never met the atlas nor as if every query were the atlas.
-        """
-        self.set_image(support.image)
-        prompt = support.prompt(value)
-        if prompt is None:
-            return np.zeros(support.image.grid.shape, dtype=np.float32)
-        return self._answer(prompt, [self._network, self._shipped])
-
-    def _answer(self, prompt: Prompt, networks: list[RefinerNet | None]) -> np.ndarray:
-        """Probability from the mean logit of some networks; all zeros where the prompt's mask is empty."""
+        """Foreground probability of the prompt's label, float32, on the image's grid; zeros for an empty mask."""
         if self._image is None:
             raise ModelError("set_image has to come before segment")
         if prompt.value not in self._rows:
@@ -161,8 +149,7 @@ class RefinerModel(SegmentationModel):
         point, hull = _carried(prompt, self._copy, box)
         inputs = encode(self._copy.image.data[box], labels[box] == 1, labels[box] == 2, point, hull)
         row = self._rows[prompt.value]
-        logits = [tiled_logits(n, inputs, row=row, device=self.device) for n in networks]
-        return self._copy.probability(np.mean(logits, axis=0), box)
+        return self._copy.probability(tiled_logits(self._network, inputs, row=row, device=self.device), box)
 
 
 def _numbered(labels: np.ndarray, values: list[int]) -> np.ndarray:
