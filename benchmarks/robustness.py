@@ -44,12 +44,11 @@ def starts():
 
 def moved(volume, angles, shift):
     """The same voxels under a header turned about the image's centre and shifted."""
+    from atlassegfm.registration.transform import about
     from atlassegfm.volume import Grid, Volume
 
-    motion = np.eye(4)
-    motion[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    centre = volume.grid.centre
-    motion[:3, 3] = centre - motion[:3, :3] @ centre + shift
+    motion = about(Rotation.from_euler("xyz", angles, degrees=True).as_matrix(), volume.grid.centre)
+    motion[:3, 3] += shift
     return Volume(volume.data, Grid(volume.grid.shape, motion @ volume.affine))
 
 
@@ -58,9 +57,8 @@ def half(volume, axis, upper):
     from atlassegfm.volume import Volume
 
     middle = volume.grid.shape[axis] // 2
-    box = [slice(0, n) for n in volume.grid.shape]
-    box[axis] = slice(middle, None) if upper else slice(0, middle)
-    box = tuple(slice(b.start, volume.grid.shape[a] if b.stop is None else b.stop) for a, b in enumerate(box))
+    kept = (middle, volume.grid.shape[axis]) if upper else (0, middle)
+    box = tuple(slice(*kept) if a == axis else slice(0, n) for a, n in enumerate(volume.grid.shape))
     return Volume(volume.data[box], volume.grid.cropped(box)), box
 
 
