@@ -64,6 +64,11 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
 
     @property
+    def voxel_edge_mm(self) -> float:
+        """Edge of the cube with a voxel's volume, in mm: the voxel size of a scan that is as fine in all directions."""
+        return float(np.cbrt(1000.0 * self.voxel_volume_ml))
+
+    @property
     def size(self) -> int:
         """Number of voxels."""
         return math.prod(self.shape)

@@ -20,7 +20,6 @@ from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
-from atlassegfm.registration.measures import folding_percent
 from atlassegfm.registration.options import OwnOptions
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
@@ -31,7 +30,7 @@ LINEAR_VOXELS = (32, 64)
 #: Starts refined by the linear step of the rigid and affine methods.
 STARTS = 5
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
-MIN_LEVEL_VOXELS = 8
+MIN_LEVEL_VOXELS = 10
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
-    field, history = register_deformable(
+    field, history, folding = register_deformable(
         levels, best, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
     )
     search.clock.lap("deformable")
@@ -224,7 +223,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         "working_spacing_mm": search.spacing,
         "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
         "steps": [len(values) for values in history],
-        "folding_percent": folding_percent(field),
+        "folding_percent": folding,
     }
     warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
     return RegistrationResult(Transform((field, Affine(best.matrix))), facts, search.clock.seconds, warnings)

@@ -10,8 +10,9 @@ import torch
 
 from atlassegfm.registration.grids import gradient, voxel_map
 from atlassegfm.registration.level import DeformableSettings, Level, TwoWays
-from atlassegfm.registration.operators import Operators
+from atlassegfm.registration.operators import Operators, operators
 from atlassegfm.registration.transform import Displacement
+from atlassegfm.registration.unfold import unfolded
 from atlassegfm.volume import Grid, Volume
 
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
@@ -149,7 +150,7 @@ def register_deformable(
     settings: DeformableSettings,
     device: torch.device,
     tick: Callable[[float], None] = lambda fraction: None,
-) -> tuple[Displacement, list[list[float]]]:
+) -> tuple[Displacement, list[list[float]], float]:
     """Displacement on the finest fixed grid that, followed by the start's matrix, maps fixed to moving world points.
 
     Parameters
@@ -168,7 +169,8 @@ def register_deformable(
     Returns
     -------
     tuple
-        The displacement in RAS+ mm, and the LNCC per step of each level.
+        The displacement in RAS+ mm, the LNCC per step of each level, and the percentage of voxels that fold even after
+        `unfold.unfolded`.
     """
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
@@ -184,5 +186,6 @@ def register_deformable(
         history.append(found.history)
         last = fixed.grid
         tick((number + 1) / max(1, len(levels) - 1))
+    u, folding = unfolded(operators(device), u)
     vectors = np.moveaxis(u.cpu().numpy(), 0, -1) @ last.affine[:3, :3].T.astype(np.float32)
-    return Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32)), history
+    return Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32)), history, folding
