@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from atlassegfm.registration.initialise import StartSearch
+from atlassegfm.registration.initialise import StartSearch, _Correlator
 from atlassegfm.volume import Grid, Volume
 
 from .phantoms import apply, body_points, grid_of, moving_of, rigid, scan
@@ -100,3 +102,24 @@ def test_a_turn_by_right_angles_fits_better_only_where_the_header_lies(fixed, ax
     motion = rigid(axis, angle)
     lying = Volume(moving.data, Grid(moving.grid.shape, motion @ moving.affine))
     assert StartSearch(fixed, lying).turned_fits_better is lies
+
+
+@pytest.mark.parametrize("size", [(6, 7, 5), (20, 9, 24)])
+@pytest.mark.parametrize("at", list(itertools.product((0.0, 1.0), repeat=3)))
+def test_every_shift_is_found_whichever_image_is_larger(size, at):
+    rng = np.random.default_rng(1)
+    moving = rng.random((18, 20, 16)).astype(np.float32)
+    corner = [round(a * (n - s)) for a, n, s in zip(at, moving.shape, size, strict=True)]
+    if any(c < 0 for c in corner):
+        # Then the fixed image surrounds the moving one along that axis: noise fills it up.
+        around = rng.random([max(n, s) for n, s in zip(moving.shape, size, strict=True)]).astype(np.float32)
+        offset = [max(0, -c) for c in corner]
+        around[tuple(slice(o, o + n) for o, n in zip(offset, moving.shape, strict=True))] = moving
+        low = [c + o for c, o in zip(corner, offset, strict=True)]
+        fixed = around[tuple(slice(a, a + s) for a, s in zip(low, size, strict=True))]
+    else:
+        fixed = moving[tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))]
+    mask = np.ones_like(moving)
+    score, shift = _Correlator(fixed, np.array(moving.shape)).best(moving, mask)
+    assert shift.tolist() == corner
+    assert score > 0.5

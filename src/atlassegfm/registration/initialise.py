@@ -72,32 +72,33 @@ class _Correlator:
     """Masked NCC of one fixed image against many moving ones."""
 
     def __init__(self, fixed: np.ndarray, room: np.ndarray) -> None:
-        # Padded so that no translation wraps around onto another.
-        self.shape = tuple(fft.next_fast_len(n + int(r) - 1, real=True) for n, r in zip(fixed.shape, room, strict=True))
-        self.size = fixed.size
-        ones = np.ones_like(fixed)
-        self.f, self.f2, self.m = (self._forward(x) for x in (fixed, fixed**2, ones))
+        # Padded so that only translations that overlap too little wrap around onto others that do.
+        self.shape = tuple(
+            fft.next_fast_len(n + r - 1 - int(MIN_OVERLAP * min(n, r)), real=True)
+            for n, r in zip(fixed.shape, room.tolist(), strict=True)
+        )
+        self.room, self.size = room, fixed.size
+        self.f, self.f2, self.m = np.conj(self._forward(fixed, fixed**2, np.ones_like(fixed)))
 
-    def _forward(self, x: np.ndarray) -> np.ndarray:
-        return fft.rfftn(x, self.shape)
-
-    def _correlate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return fft.irfftn(np.conj(a) * b, self.shape)
+    def _forward(self, *images: np.ndarray) -> np.ndarray:
+        return fft.rfftn(np.stack(images), self.shape, axes=(1, 2, 3))
 
     def best(self, moving: np.ndarray, mask: np.ndarray) -> tuple[float, np.ndarray]:
         """Highest score and its shift t: fixed voxel x meets moving voxel x + t."""
-        g, g2, m = (self._forward(x) for x in (moving * mask, moving**2 * mask, mask))
-        n = np.maximum(self._correlate(self.m, m), 1e-3)
-        sf, sg = self._correlate(self.f, m), self._correlate(self.m, g)
-        cov = self._correlate(self.f, g) - sf * sg / n
-        var_f = self._correlate(self.f2, m) - sf**2 / n
-        var_g = self._correlate(self.m, g2) - sg**2 / n
+        g, g2, m = self._forward(moving * mask, moving**2 * mask, mask)
+        spectra = np.stack([self.m * m, self.f * m, self.m * g, self.f * g, self.f2 * m, self.m * g2])
+        n, sf, sg, fg, ff, gg = fft.irfftn(spectra, self.shape, axes=(1, 2, 3))
+        n = np.maximum(n, 1e-3)
+        cov = fg - sf * sg / n
+        var_f = ff - sf**2 / n
+        var_g = gg - sg**2 / n
         floor = 1e-3 * n  # intensities are scaled to [0, 1]: below a standard deviation of 0.03 there is no structure
         ncc = cov / np.sqrt(np.maximum(var_f, floor) * np.maximum(var_g, floor))
         overlap = np.minimum(n / min(self.size, mask.sum()), 1.0)
         score = np.where(overlap >= MIN_OVERLAP, ncc * overlap**OVERLAP_POWER, -1.0)
         at = np.unravel_index(int(score.argmax()), score.shape)
-        shift = [i if i <= s // 2 else i - s for i, s in zip(at, self.shape, strict=True)]
+        # Forward a shift reaches no further than the moving image is long; what lies beyond are shifts backwards.
+        shift = [i if i < r else i - s for i, s, r in zip(at, self.shape, self.room, strict=True)]
         return float(score[at]), np.array(shift, dtype=float)
 
 
