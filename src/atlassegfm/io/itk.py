@@ -27,6 +27,7 @@ from atlassegfm.io.files import (
     read_errors,
     read_exactly,
 )
+from atlassegfm.io.seg_nrrd import segments_in
 from atlassegfm.io.stored import StoredImage, make_grid
 from atlassegfm.volume import Grid
 
@@ -88,7 +89,13 @@ def read_itk(path: Path) -> StoredImage:
     if data is None:
         image = _run(path, reader.Execute)
         data = sitk.GetArrayFromImage(image).reshape(spatial[::-1]).transpose(2, 1, 0)
-    meta = {"format": "nrrd" if nrrd else "metaimage", "notices": tuple(notices), "label_names": _names(reader)}
+    names, colours = segments_in({key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()})
+    meta = {
+        "format": "nrrd" if nrrd else "metaimage",
+        "notices": tuple(notices),
+        "label_names": _names(reader) or names,
+        "label_colours": colours,
+    }
     return StoredImage(data, grid, meta=meta)
 
 
@@ -215,7 +222,14 @@ def _voxels(path: Path, payload: _Payload, shape: tuple[int, int, int], dtype: n
     return np.frombuffer(block, dtype=dtype).reshape(shape, order="F")
 
 
-def write_itk(path: Path, data: np.ndarray, grid: Grid, *, names: Mapping[int, str] | None = None) -> None:
+def write_itk(
+    path: Path,
+    data: np.ndarray,
+    grid: Grid,
+    *,
+    names: Mapping[int, str] | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> None:
     """Write a compressed .nrrd or .mha file; the same input gives the same bytes.
 
     Parameters
@@ -228,6 +242,8 @@ def write_itk(path: Path, data: np.ndarray, grid: Grid, *, names: Mapping[int, s
         RAS+ mm.
     names : mapping of int to str, optional
         Label names, kept as JSON under `NAMES_KEY`.
+    fields : mapping of str to str, optional
+        Further key/value pairs for the header.
     """
     suffix = image_suffix(path)
     if suffix not in (".nrrd", ".mha"):
@@ -240,6 +256,8 @@ def write_itk(path: Path, data: np.ndarray, grid: Grid, *, names: Mapping[int, s
     if names:
         labels = {str(int(value)): str(name) for value, name in sorted(names.items())}
         image.SetMetaData(NAMES_KEY, json.dumps(labels))
+    for key, value in (fields or {}).items():
+        image.SetMetaData(key, value)
     writer = sitk.ImageFileWriter()
     writer.SetImageIO(_IO[suffix])
     writer.UseCompressionOn()
