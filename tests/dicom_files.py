@@ -47,6 +47,7 @@ def base(sop_class: str, name: str, series: str, modality: str, study: str = "st
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, uid(series, name)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SpecificCharacterSet = "ISO_IR 192"
     for key, value in PATIENT.items():
         setattr(dataset, key, value)
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, meta.MediaStorageSOPInstanceUID

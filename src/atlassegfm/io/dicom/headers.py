@@ -161,9 +161,7 @@ def scan_frames(source: Source) -> list[Frame]:
     known: set[str] = set()
     for name in source.names:
         where = source.shown(name)
-        with dicom_errors(where, "cannot be read", "check its permissions"):
-            stream = source.open(name)
-        with stream:
+        with source.open(name) as stream:
             if not starts_like_dicom(stream):
                 continue
             stream.seek(0)

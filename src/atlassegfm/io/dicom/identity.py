@@ -19,8 +19,18 @@ REQUIRED = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+#: ROI Name and Segment Label may have so many characters.
+MAX_NAME = 64
 #: Our results stand behind the series that a scanner makes.
 SERIES_NUMBER = {"dicom-seg": 9001, "rtstruct": 9002}
+
+
+def fitting(name: str) -> str:
+    """A structure's name as DICOM can hold it: without the backslash, which separates values, and not too long.
+
+    The length is counted in bytes: DICOM counts characters, but not every reader does.
+    """
+    return name.replace("\\", "/").encode()[:MAX_NAME].decode(errors="ignore").strip()
 
 
 def share_identity(target: Dataset, source: Dataset) -> None:

@@ -13,7 +13,7 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage, generate_
 from atlassegfm.errors import InputError
 from atlassegfm.io.dicom.geometry import LPS_TO_RAS
 from atlassegfm.io.dicom.guard import dicom_errors
-from atlassegfm.io.dicom.identity import PROGRAM, SERIES_NUMBER, share_identity, sign
+from atlassegfm.io.dicom.identity import PROGRAM, SERIES_NUMBER, fitting, share_identity, sign
 from atlassegfm.io.dicom.outlines import outlines
 from atlassegfm.io.dicom.series import DicomSeries
 from atlassegfm.io.files import atomic_path
@@ -22,8 +22,6 @@ from atlassegfm.volume import Volume, bounding_box
 
 #: Digits after the point, mm: far below a voxel, and short enough for DICOM's 16 characters.
 DIGITS = 4
-#: ROI Name may have so many characters.
-MAX_NAME = 64
 
 
 def write_rtstruct(
@@ -113,7 +111,7 @@ def _add_structure(
     dataset: Dataset, series: DicomSeries, number: int, name: str, colour: Colour | None, contours: list[Dataset]
 ) -> None:
     roi, drawn, observation = Dataset(), Dataset(), Dataset()
-    roi.ROINumber, roi.ROIName = number, name.replace("\\", "/")[:MAX_NAME]
+    roi.ROINumber, roi.ROIName = number, fitting(name)
     roi.ReferencedFrameOfReferenceUID, roi.ROIGenerationAlgorithm = series.frame_of_reference, "AUTOMATIC"
     drawn.ReferencedROINumber = number
     if colour is not None:

@@ -14,14 +14,11 @@ from pydicom.uid import generate_uid
 from atlassegfm.errors import InputError
 from atlassegfm.io.dicom.anatomy import anatomy_of
 from atlassegfm.io.dicom.guard import dicom_errors
-from atlassegfm.io.dicom.identity import PROGRAM, REQUIRED, SERIES_NUMBER, program_version
+from atlassegfm.io.dicom.identity import PROGRAM, REQUIRED, SERIES_NUMBER, fitting, program_version
 from atlassegfm.io.dicom.series import DicomSeries
 from atlassegfm.io.files import atomic_path
 from atlassegfm.label_names import Colour
 from atlassegfm.volume import Volume
-
-#: Segment Label may have so many characters.
-MAX_NAME = 64
 
 
 def write_dicom_seg(
@@ -101,7 +98,7 @@ def _segment(number: int, name: str, colour: Colour | None) -> hd.seg.SegmentDes
     anatomy = anatomy_of(name)
     description = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name.replace("\\", "/")[:MAX_NAME],
+        segment_label=fitting(name),
         segmented_property_category=anatomy.category,
         segmented_property_type=anatomy.kind,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
@@ -109,7 +106,7 @@ def _segment(number: int, name: str, colour: Colour | None) -> hd.seg.SegmentDes
             name=PROGRAM, family=codes.DCM.ArtificialIntelligence, version=program_version()
         ),
         tracking_uid=generate_uid(),
-        tracking_id=f"{number} {name}"[:MAX_NAME],
+        tracking_id=fitting(f"{number} {name}"),
         display_color=None if colour is None else hd.color.CIELabColor.from_rgb(*colour),
     )
     if anatomy.side is not None:

@@ -13,7 +13,7 @@ from typing import IO
 
 from atlassegfm.errors import InputError
 from atlassegfm.io.dicom.guard import dicom_errors
-from atlassegfm.io.files import IMAGE_SUFFIXES, image_suffix, is_zip, starts_like_dicom
+from atlassegfm.io.files import IMAGE_SUFFIXES, image_suffix, is_zip, read_errors, starts_like_dicom
 
 #: More files than this are no scan.
 MAX_FILES = 50_000
@@ -58,7 +58,7 @@ def opened(path: str | Path) -> Iterator[Source]:
     """
     path = Path(path)
     if path.is_dir():
-        yield Source(path, _files_below(path), lambda name: (path / name).open("rb"))
+        yield Source(path, _files_below(path), lambda name: _file(path / name))
     elif not path.is_file():
         raise InputError(f"{path}: no such file or folder; check the path")
     elif is_zip(path):
@@ -67,7 +67,12 @@ def opened(path: str | Path) -> Iterator[Source]:
         with archive:
             yield Source(path, _members(path, archive), lambda name: _member(path, archive, name))
     else:
-        yield Source(path, [path.name], lambda _: path.open("rb"))
+        yield Source(path, [path.name], lambda _: _file(path))
+
+
+def _file(path: Path) -> IO[bytes]:
+    with read_errors(path):
+        return path.open("rb")
 
 
 def _files_below(folder: Path) -> list[str]:
