@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import struct
 import warnings
 import zipfile
@@ -10,14 +11,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from atlassegfm.errors import InputError
 
-#: What the parsers and decoders are known to raise on damaged or hostile files; MemoryError has its own line.
+#: What the parsers and decoders are known to raise on damaged or hostile files (highdicom keeps the frames of a
+#: segmentation in SQLite, whose errors come through); MemoryError has its own line.
 BROKEN = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, InvalidDicomError, LookupError, OSError, RuntimeError,
-    TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error,
+    ArithmeticError, AssertionError, AttributeError, BytesLengthException, EOFError, InvalidDicomError, LookupError,
+    OSError, RuntimeError, TypeError, ValueError, sqlite3.Error, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 #: Reasons are cut off here, so that a line stays a line.
 MAX_REASON = 120

@@ -21,8 +21,8 @@ from atlassegfm.io.files import starts_like_dicom
 
 #: Float, double and integer pixel data.
 PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-#: A header with more elements than this on its first level is no header.
-MAX_ELEMENTS = 20_000
+#: A header that takes more reads than this is none; those of an enhanced image with 2000 slices are below 400,000.
+MAX_READS = 1_500_000
 #: A deflated file may inflate to this many bytes.
 MAX_INFLATED = 1 << 30
 DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -110,6 +110,21 @@ class Frame:
     keys: dict[str, str]
 
 
+class _Bounded:
+    """A stream that gives up after so many reads: a header of zeros would keep a parser busy for hours."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.left = MAX_READS
+        self.seek, self.tell, self._read = stream.seek, stream.tell, stream.read
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file."""
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("endless header")
+        return self._read(size)
+
+
 def read_header(stream: IO[bytes], where: object) -> tuple[Dataset, bool]:
     """Read a DICOM file as far as its pixels; tells whether it has any.
 
@@ -118,26 +133,25 @@ def read_header(stream: IO[bytes], where: object) -> tuple[Dataset, bool]:
     InputError
         If the file is damaged or its header has no end.
     """
-    seen, pixels = 0, False
+    pixels = False
 
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
-        nonlocal seen, pixels
-        seen += 1
-        if seen > MAX_ELEMENTS:
-            raise ValueError("endless header")
+        nonlocal pixels
         pixels = int(tag) in PIXEL_DATA
         return pixels
 
     with dicom_errors(where, DAMAGED, AGAIN):
-        _refuse_inflating(stream, where)
-        dataset = read_partial(stream, stop_when=stop, force=True)
+        _check_start(stream, where)
+        dataset = read_partial(_Bounded(stream), stop_when=stop, force=True)
         _ = dataset.get("SOPClassUID")
     return dataset, pixels
 
 
-def _refuse_inflating(stream: IO[bytes], where: object) -> None:
-    """Refuse a deflated file that inflates beyond `MAX_INFLATED`; pydicom would inflate all of it at once."""
+def _check_start(stream: IO[bytes], where: object) -> None:
+    """Refuse a file of zeros, and a deflated one that inflates beyond `MAX_INFLATED`: pydicom inflates all at once."""
     start = stream.read(1024)
+    if start[128:134] == b"DICM\0\0":
+        raise ValueError("no first element")
     if DEFLATED in start and start[128:132] == b"DICM":
         # The first element of the file meta group says how long the rest of that group is.
         stream.seek(_AFTER_LENGTH + struct.unpack_from("<I", start, _AFTER_LENGTH - 4)[0])

@@ -11,7 +11,8 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from atlassegfm.errors import GeometryError, InputError
-from atlassegfm.io.dicom.headers import read_header
+from atlassegfm.io.dicom.guard import dicom_errors
+from atlassegfm.io.dicom.headers import AGAIN, DAMAGED, read_header
 from atlassegfm.io.dicom.regions import Region, painted
 from atlassegfm.io.dicom.segments import Segments
 from atlassegfm.io.dicom.series import META_SERIES
@@ -62,7 +63,9 @@ def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str
                 regions, grid, facts = _from_segments(Segments(stream, where), image, rois, where)
     if not regions:
         raise GeometryError(f"{where}: none of its structures has a voxel inside the image; give the pair that belongs")
-    shown = f"{str(dataset.Modality).lower()}_{hashlib.sha256(str(dataset.SOPInstanceUID).encode()).hexdigest()[:8]}"
+    with dicom_errors(where, DAMAGED, AGAIN):
+        kind = "rtstruct" if dataset.SOPClassUID == RTSTRUCT else "seg"
+        shown = f"{kind}_{hashlib.sha256(str(dataset.SOPInstanceUID).encode()).hexdigest()[:8]}"
     volume, overlaps = painted(regions, grid, facts["label_names"])
     notices = tuple(f"{shown}: {notice}" for notice in [*facts.pop("told"), *overlaps])
     meta = {"format": "dicom", "notices": notices, **facts, "source": {"file": shown, "sha256": digest}}
@@ -72,7 +75,13 @@ def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str
 def referenced_series(path: str | Path) -> str:
     """SeriesInstanceUID of the images that an RTSTRUCT or segmentation was drawn on; empty when it does not say."""
     with opened(path) as source:
-        _, dataset = _only_one(source, path)
+        name, dataset = _only_one(source, path)
+        where = source.shown(name)
+    with dicom_errors(where, DAMAGED, AGAIN):
+        return _referenced(dataset)
+
+
+def _referenced(dataset: Dataset) -> str:
     for reference in dataset.get("ReferencedFrameOfReferenceSequence") or []:
         for study in reference.get("RTReferencedStudySequence") or []:
             for series in study.get("RTReferencedSeriesSequence") or []:
@@ -91,8 +100,9 @@ def _only_one(source: Source, path: str | Path) -> tuple[str, Dataset]:
                 continue
             stream.seek(0)
             dataset, _ = read_header(stream, source.shown(name))
-        if dataset.get("SOPClassUID") in (RTSTRUCT, *SEGMENTATIONS):
-            found.append((name, dataset))
+        with dicom_errors(source.shown(name), DAMAGED, AGAIN):
+            if dataset.get("SOPClassUID") in (RTSTRUCT, *SEGMENTATIONS):
+                found.append((name, dataset))
     if len(found) != 1:
         got = f"{len(found)} of them ({', '.join(name for name, _ in found)})" if found else "none"
         raise InputError(f"{path}: expected one RTSTRUCT or DICOM segmentation, got {got}; give the file itself")

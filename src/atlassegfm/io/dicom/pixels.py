@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import groupby, islice
 
 import numpy as np
@@ -17,6 +18,7 @@ from atlassegfm.io.dicom.guard import dicom_errors
 from atlassegfm.io.dicom.headers import Frame
 from atlassegfm.io.dicom.source import Source
 from atlassegfm.io.files import MAX_DEFLATE_RATIO, MAX_VOXELS
+from atlassegfm.quiet import STDERR, STDOUT, silenced
 
 #: A compressed frame may unpack to this many bytes whatever its size; beyond, to `MAX_DEFLATE_RATIO` times its size.
 ALWAYS_BYTES = 1 << 26
@@ -85,7 +87,11 @@ def _decoded(source: Source, frames: Sequence[Frame], digest: hashlib._Hash) -> 
             numbers = [frame.number - 1 for frame in wanted]
             pixels = iter_pixels(dataset, raw=True, indices=numbers if wanted[0].instance.multiframe else None)
             size = (wanted[0].instance.rows, wanted[0].instance.columns)
-            for _, data in zip(wanted, pixels, strict=True):
+            compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
+            for _ in wanted:
+                # Decoders print what they think of damaged data past Python.
+                with silenced(STDOUT, STDERR) if compressed else nullcontext():
+                    data = next(pixels)
                 if data.shape != size:
                     raise ValueError(f"slice of {data.shape} in place of {size}")
                 yield data
