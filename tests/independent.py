@@ -50,7 +50,8 @@ def seg_by_hand(path: Path) -> Points:
         origin = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
         row, column = np.nonzero(frame)
         points = origin + np.outer(column * columns, along[0]) + np.outer(row * rows, along[1])
-        number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        identified = group if "SegmentIdentificationSequence" in group else shared
+        number = int(identified.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         out.setdefault(number, []).append(points * TO_RAS)
     return {number: np.concatenate(points) for number, points in out.items()}
 

@@ -196,3 +196,20 @@ def test_dcmqi_agrees(tmp_path):
     for value, points in truth(labels).items():
         (found,) = by_simpleitk(tmp_path / f"dcmqi-{value}.nrrd").values()
         assert_same({value: found}, {value: points})
+
+
+@pytest.mark.skipif(shutil.which("plastimatch") is None, reason="plastimatch (Debian package) is not installed")
+@pytest.mark.parametrize("angles", [(0, 0, 0), (0, 0, 20)])
+def test_plastimatch_agrees(tmp_path, angles):
+    """It reads axial series only, turned about the long axis at most."""
+    affine = affine_of(turn(*angles) @ np.diag([-1.0, -1.0, 1.0]), (0.8, 0.8, 3.1))
+    write_series(tmp_path / "in", stored(), affine)
+    query = read_image(tmp_path / "in")
+    labels = query.with_data(shape_with_hole())
+    made = written(tmp_path / "out", query, labels, ("rtstruct",))
+    command = ["plastimatch", "convert", "--input", str(made["rtstruct"]), "--referenced-ct", str(tmp_path / "in")]
+    more = ["--output-prefix", str(tmp_path / "masks"), "--prefix-format", "nrrd"]
+    subprocess.run([*command, *more], check=True, capture_output=True)
+    for value, name in ((1, "kidney_L"), (2, "liver")):
+        (found,) = by_simpleitk(tmp_path / "masks" / f"{name}.nrrd").values()
+        assert_same({value: found}, {value: truth(labels)[value]})

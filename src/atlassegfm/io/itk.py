@@ -109,8 +109,12 @@ def _check_data_files(path: Path, fields: Mapping[str, str], payload: _Payload) 
         pattern = fields.get("elementdatafile", fields.get("data file", fields.get("datafile", "")))
         if any(".." in name or "/" in name or "\\" in name for name in (pattern, *lines) if "=" not in name):
             raise InputError(f"{path}: its data files are not all beside it; copy all into one folder")
-    elif not payload.file.resolve().is_relative_to(path.parent.resolve()) or not payload.file.is_file():
-        raise InputError(f"{path}: its data file {payload.file.name} is not beside it; copy both into one folder")
+    elif (
+        "\0" in str(payload.file)
+        or not payload.file.resolve().is_relative_to(path.parent.resolve())
+        or not payload.file.is_file()
+    ):
+        raise InputError(f"{path}: its data file {payload.file.name!r} is not beside it; copy both into one folder")
     if fields.get("encoding", "").lower() in ("bzip2", "bz2"):
         raise InputError(f"{path}: its voxels are compressed with bzip2, which is not read; save it with gzip or raw")
 
