@@ -196,7 +196,7 @@ def _is_scan(dataset: Dataset, where: object, *, pixels: bool) -> bool:
         sop_class = UID(str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or ""))
         modality = str(dataset.get("Modality") or "")
     if not sop_class or (not pixels and "Image Storage" in sop_class.name):
-        raise InputError(f"{where}: {DAMAGED if not sop_class else 'ends before its pixels (truncated)'}; {AGAIN}")
+        raise InputError(f"{where}: {DAMAGED if not sop_class else 'holds no pixels (truncated or stripped)'}; {AGAIN}")
     return pixels and modality not in NOT_SCANS
 
 
