@@ -21,7 +21,20 @@ from fakes import fake_segment
 
 SHAPE = (24, 20, 9)
 #: The parts of names, numbers and dates of the query's patient; folders and files are called after the patient too.
-QUERY = ["quixote", "dulcinea", "4711", "19470213", "acc998877", "20230517", "134501", "study55", "sancho", "mancha"]
+QUERY = [
+    uid("query"),
+    uid("study"),
+    "quixote",
+    "dulcinea",
+    "4711",
+    "19470213",
+    "acc998877",
+    "20230517",
+    "134501",
+    "study55",
+    "sancho",
+    "mancha",
+]
 #: The patient of the atlas.
 ATLAS = ["rocinante", "atl-0815", "19330330"]
 OTHER = {"PatientName": "Rocinante^Horse", "PatientID": "ATL-0815", "PatientBirthDate": "19330330"}

@@ -12,6 +12,16 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
+from pydicom.uid import (
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from atlassegfm.errors import InputError
 from atlassegfm.io.dicom.guard import dicom_errors
@@ -22,6 +32,12 @@ from atlassegfm.quiet import STDERR, STDOUT, silenced
 
 #: A compressed frame may unpack to this many bytes whatever its size; beyond, to `MAX_DEFLATE_RATIO` times its size.
 ALWAYS_BYTES = 1 << 26
+#: The one decoder that is asked where pydicom knows several. GDCM crashes on damaged JPEG 2000, CharLS (pyjpegls) takes
+#: a quarter of a minute over a damaged slice of JPEG-LS; the ones named here refuse both at once.
+DECODERS = {
+    JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "gdcm", JPEGLossless: "gdcm", JPEGLosslessSV1: "gdcm",
+    JPEGLSLossless: "gdcm", JPEGLSNearLossless: "gdcm", JPEG2000Lossless: "pylibjpeg", JPEG2000: "pylibjpeg",
+}  # fmt: skip
 #: Slices that are turned from (row, column) into (i, j, k) together: fewer passes over a large array.
 BLOCK = 16
 DAMAGED, AGAIN = "its pixels cannot be decoded", "copy or export it again"
@@ -85,12 +101,13 @@ def _decoded(source: Source, frames: Sequence[Frame], digest: hashlib._Hash) -> 
             dataset = pydicom.dcmread(stream, force=True)
             _check(dataset, wanted[0], where)
             numbers = [frame.number - 1 for frame in wanted]
-            pixels = iter_pixels(dataset, raw=True, indices=numbers if wanted[0].instance.multiframe else None)
+            syntax = dataset.file_meta.TransferSyntaxUID
+            indices = numbers if wanted[0].instance.multiframe else None
+            pixels = iter_pixels(dataset, raw=True, indices=indices, decoding_plugin=DECODERS.get(syntax, ""))
             size = (wanted[0].instance.rows, wanted[0].instance.columns)
-            compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
             for _ in wanted:
                 # Decoders print what they think of damaged data past Python.
-                with silenced(STDOUT, STDERR) if compressed else nullcontext():
+                with silenced(STDOUT, STDERR) if syntax.is_compressed else nullcontext():
                     data = next(pixels)
                 if data.shape != size:
                     raise ValueError(f"slice of {data.shape} in place of {size}")
