@@ -38,7 +38,7 @@ QUERY = [
 #: The patient of the atlas.
 ATLAS = ["rocinante", "atl-0815", "19330330"]
 OTHER = {"PatientName": "Rocinante^Horse", "PatientID": "ATL-0815", "PatientBirthDate": "19330330"}
-FORMATS = "nifti,nrrd,dicom-seg,rtstruct"
+FORMATS = "nifti,nrrd,dicom-seg,dicom-seg-fractional,rtstruct"
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_dicom_to_every_format(scans, tmp_path, packed):
     result = segment(query, atlas, labels, tmp_path / "out", "--format", FORMATS)
     assert result.exit_code == 0, result.stderr
     made = sorted((tmp_path / "out").iterdir())
-    assert len(made) == 6
+    assert len(made) == 7
     for path in made:
         assert_silent(path.name, QUERY + ATLAS)
         # DICOM results are the patient's own records: of the query they say all, of the atlas nothing.

@@ -13,7 +13,7 @@ from atlassegfm.models.registry import MODELS
 from atlassegfm.presets import PRESETS, preset_options
 from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
-from atlassegfm.report.formats import FORMATS, read_formats
+from atlassegfm.report.formats import FORMATS, needs_probabilities, read_formats
 
 if TYPE_CHECKING:
     from atlassegfm.atlas import Atlas
@@ -104,6 +104,8 @@ def segment_command(
     names = cli_checks.label_names_source(label_names)
     chosen = {"only": values, "rois": cli_checks.names_given(rois, "--rois"), "series": atlas_series}
     wanted = read_formats(formats)
+    if needs_probabilities(wanted, method["model"]):
+        method["keep_probabilities"] = True
     jobs = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     options = {**method, "device": device, "seed": seed}
     with cli_checks.output_folder(out):

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
 
+from atlassegfm.errors import InputError
 from atlassegfm.io import read_image
-from atlassegfm.io.dicom import META_SERIES, write_dicom_seg, write_rtstruct
+from atlassegfm.io.dicom import META_SERIES, seg_out, write_dicom_seg, write_rtstruct
 from dicom_files import PATIENT, noise, slanted, uid, write_enhanced, write_series
 
 NAMES = {1: "Kidney_L", 4: 'Größe \\ "x" ' + "y" * 80, 7: "empty"}
@@ -46,7 +48,8 @@ def results(query, tmp_path_factory) -> tuple[Path, Path]:
     series = query.meta[META_SERIES]
     write_rtstruct(folder / "rs.dcm", query.with_data(data), series, NAMES, COLOURS)
     write_dicom_seg(folder / "seg.dcm", query.with_data(data), series, NAMES, COLOURS)
-    shares = {value: (data == value).astype(np.float32) * 0.7 for value in NAMES}
+    box = (slice(1, 9), slice(0, 6), slice(0, 5))
+    shares = {value: (box, (data[box] == value).astype(np.float32) * 0.7) for value in (1, 4)}
     write_dicom_seg(folder / "fra.dcm", query.with_data(data), series, NAMES, COLOURS, probabilities=shares)
     return folder / "rs.dcm", folder / "seg.dcm", folder / "fra.dcm"
 
@@ -104,12 +107,27 @@ def test_segments_are_coded_and_refer_to_their_sources(results, query):
     assert algorithm.AlgorithmVersion
     referenced = {str(item.SeriesInstanceUID) for item in dataset.ReferencedSeriesSequence}
     assert referenced == {query.meta[META_SERIES].uid}
+
+
+def test_probabilities_lie_where_the_labels_do(results):
     assert pydicom.dcmread(results[2]).SegmentationType == "FRACTIONAL"
+    binary, fractional = (hd.seg.segread(path) for path in results[1:])
+    for number in (1, 2):
+        mask = binary.get_volume(segment_numbers=[number]).array[..., 0]
+        share = fractional.get_volume(segment_numbers=[number], rescale_fractional=True)
+        origin = np.array(share.position) - np.array(binary.get_volume(segment_numbers=[number]).position)
+        assert np.abs(origin).max() < 1e-6
+        np.testing.assert_allclose(share.array[..., 0], mask * 0.7, atol=1 / 255)
+
+
+def test_too_many_probabilities_are_one_line(tmp_path, query, monkeypatch):
+    monkeypatch.setattr(seg_out, "MAX_FRACTIONAL_BYTES", 100)
+    labels = query.with_data(np.ones(query.grid.shape, np.uint8))
+    with pytest.raises(InputError, match="--only"):
+        write_dicom_seg(tmp_path / "x.dcm", labels, query.meta[META_SERIES], {1: "x"}, {}, probabilities={})
 
 
 def test_a_series_without_frame_of_reference_is_one_line(tmp_path):
-    from atlassegfm.errors import InputError
-
     write_series(tmp_path / "in", noise(), slanted(), more={"FrameOfReferenceUID": ""})
     query = read_image(tmp_path / "in")
     labels = query.with_data(np.ones(query.grid.shape, np.uint8))
@@ -120,8 +138,6 @@ def test_a_series_without_frame_of_reference_is_one_line(tmp_path):
 
 
 def test_files_that_are_gone_when_the_result_is_written(tmp_path):
-    from atlassegfm.errors import InputError
-
     files = write_series(tmp_path / "in", noise(), slanted())
     query = read_image(tmp_path / "in")
     files[2].unlink()

@@ -26,17 +26,21 @@ class Format:
         What follows the query's name.
     dicom : bool
         Whether it refers to the query's DICOM series, and so needs one.
+    probabilities : bool
+        Whether it holds the probabilities behind the labels, which registration alone does not have.
     """
 
     role: str
     ending: str
     dicom: bool = False
+    probabilities: bool = False
 
 
 FORMATS = {
     "nifti": Format("segmentation", "_seg.nii.gz"),
     "nrrd": Format("slicer", ".seg.nrrd"),
     "dicom-seg": Format("dicom_seg", "_seg.dcm", dicom=True),
+    "dicom-seg-fractional": Format("dicom_seg_fractional", "_fractional.dcm", dicom=True, probabilities=True),
     "rtstruct": Format("rtstruct", "_rtstruct.dcm", dicom=True),
 }
 
@@ -59,6 +63,20 @@ def read_formats(text: str) -> list[str]:
 def needs_dicom(formats: Iterable[str]) -> list[str]:
     """Those that can be written for a DICOM query only."""
     return [name for name in formats if FORMATS[name].dicom]
+
+
+def needs_probabilities(formats: Iterable[str], model: str) -> bool:
+    """Whether one of the formats holds probabilities.
+
+    Raises
+    ------
+    InputError
+        If so, and there is no model that gives some.
+    """
+    wanted = [name for name in formats if FORMATS[name].probabilities]
+    if wanted and model == "none":
+        raise InputError(f"--format {', '.join(wanted)} needs a model, and registration alone gives no probabilities")
+    return bool(wanted)
 
 
 def write_segmentation(name: str, path: Path, query: Volume, segmentation: Segmentation) -> None:
@@ -94,5 +112,9 @@ def write_segmentation(name: str, path: Path, query: Volume, segmentation: Segme
 
     if META_SERIES not in query.meta:
         raise InputError(f"{path}: {name} refers to the query's DICOM series, and the query is not DICOM")
-    write = write_dicom_seg if name == "dicom-seg" else write_rtstruct
-    write(path, labels, query.meta[META_SERIES], names, colours)
+    series = query.meta[META_SERIES]
+    if name == "rtstruct":
+        write_rtstruct(path, labels, series, names, colours)
+    else:
+        shares = segmentation.probabilities if FORMATS[name].probabilities else None
+        write_dicom_seg(path, labels, series, names, colours, probabilities=shares)

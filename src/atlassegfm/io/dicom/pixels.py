@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from itertools import groupby, islice
+from typing import IO
 
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels import iter_pixels
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -26,17 +29,18 @@ from pydicom.uid import (
 from atlassegfm.errors import InputError
 from atlassegfm.io.dicom.guard import dicom_errors
 from atlassegfm.io.dicom.headers import Frame
+from atlassegfm.io.dicom.isolated import Decoder
 from atlassegfm.io.dicom.source import Source
 from atlassegfm.io.files import MAX_DEFLATE_RATIO, MAX_VOXELS
-from atlassegfm.quiet import STDERR, STDOUT, silenced
 
 #: A compressed frame may unpack to this many bytes whatever its size; beyond, to `MAX_DEFLATE_RATIO` times its size.
 ALWAYS_BYTES = 1 << 26
-#: The one decoder that is asked where pydicom knows several. GDCM crashes on damaged JPEG 2000, CharLS (pyjpegls) takes
-#: a quarter of a minute over a damaged slice of JPEG-LS; the ones named here refuse both at once.
+#: What is decoded in a process of its own, as the codecs are C and C++, and by which of those that pydicom knows: GDCM
+#: crashes on damaged JPEG 2000, CharLS (pyjpegls) takes a quarter of a minute over a damaged slice of JPEG-LS.
 DECODERS = {
     JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "gdcm", JPEGLossless: "gdcm", JPEGLosslessSV1: "gdcm",
     JPEGLSLossless: "gdcm", JPEGLSNearLossless: "gdcm", JPEG2000Lossless: "pylibjpeg", JPEG2000: "pylibjpeg",
+    HTJ2K: "pylibjpeg", HTJ2KLossless: "pylibjpeg", HTJ2KLosslessRPCL: "pylibjpeg",
 }  # fmt: skip
 #: Slices that are turned from (row, column) into (i, j, k) together: fewer passes over a large array.
 BLOCK = 16
@@ -92,26 +96,33 @@ def read_pixels(source: Source, frames: Sequence[Frame], where: object) -> tuple
 
 def _decoded(source: Source, frames: Sequence[Frame], digest: hashlib._Hash) -> Iterator[np.ndarray]:
     """Stored values of each slice, (rows, columns); each run of slices in one file is read at once."""
-    for name, run in groupby(frames, key=lambda frame: frame.instance.file):
-        wanted = list(run)
-        where = source.shown(name)
-        with source.open(name) as stream, dicom_errors(where, DAMAGED, AGAIN, tell=True):
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-            stream.seek(0)
-            dataset = pydicom.dcmread(stream, force=True)
-            _check(dataset, wanted[0], where)
-            numbers = [frame.number - 1 for frame in wanted]
-            syntax = dataset.file_meta.TransferSyntaxUID
-            indices = numbers if wanted[0].instance.multiframe else None
-            pixels = iter_pixels(dataset, raw=True, indices=indices, decoding_plugin=DECODERS.get(syntax, ""))
-            size = (wanted[0].instance.rows, wanted[0].instance.columns)
-            for _ in wanted:
-                # Decoders print what they think of damaged data past Python.
-                with silenced(STDOUT, STDERR) if syntax.is_compressed else nullcontext():
-                    data = next(pixels)
-                if data.shape != size:
-                    raise ValueError(f"slice of {data.shape} in place of {size}")
-                yield data
+    with Decoder() as decoder:
+        for name, run in groupby(frames, key=lambda frame: frame.instance.file):
+            wanted = list(run)
+            where = source.shown(name)
+            with source.open(name) as stream, dicom_errors(where, DAMAGED, AGAIN, tell=True):
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+                stream.seek(0)
+                for data in _frames_in(stream, wanted, decoder, where):
+                    size = (wanted[0].instance.rows, wanted[0].instance.columns)
+                    if data.shape != size:
+                        raise ValueError(f"slice of {data.shape} in place of {size}")
+                    yield data
+
+
+def _frames_in(stream: IO[bytes], wanted: list[Frame], decoder: Decoder, where: object) -> Iterator[np.ndarray]:
+    """Stored values of the wanted frames of one file; compressed ones come from the decoder's process."""
+    dataset = pydicom.dcmread(stream, force=True)
+    _check(dataset, wanted[0], where)
+    indices = [frame.number - 1 for frame in wanted] if wanted[0].instance.multiframe else None
+    plugin = DECODERS.get(dataset.file_meta.TransferSyntaxUID)
+    if plugin is None:
+        pixels = iter_pixels(dataset, raw=True, indices=indices)
+    else:
+        stream.seek(0)
+        pixels = decoder.frames(stream.read(), indices, len(wanted), plugin)
+    for _ in wanted:
+        yield next(pixels)
 
 
 def _check(dataset: Dataset, frame: Frame, where: object) -> None:

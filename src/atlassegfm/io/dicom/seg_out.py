@@ -20,6 +20,9 @@ from atlassegfm.io.files import atomic_path
 from atlassegfm.label_names import Colour
 from atlassegfm.volume import Volume
 
+#: Probabilities of all labels together may take so many bytes.
+MAX_FRACTIONAL_BYTES = 1 << 30
+
 
 def write_dicom_seg(
     path: Path,
@@ -28,7 +31,7 @@ def write_dicom_seg(
     names: Mapping[int, str],
     colours: Mapping[int, Colour],
     *,
-    probabilities: Mapping[int, np.ndarray] | None = None,
+    probabilities: Mapping[int, tuple[tuple[slice, ...], np.ndarray]] | None = None,
 ) -> None:
     """Write a label map as a DICOM segmentation object.
 
@@ -42,14 +45,15 @@ def write_dicom_seg(
         The series it was made on.
     names, colours : mapping
         Of each label value. Segments are numbered from 1 in the order of the values.
-    probabilities : mapping of int to numpy.ndarray, optional
-        Foreground probability of each label, in [0, 1], shape of `labels`. With them the object is fractional, without
-        them binary.
+    probabilities : mapping of int to (box, numpy.ndarray), optional
+        Foreground probability of each label, in [0, 1], within a box of the grid; a label without has none. With them
+        the object is fractional, without them binary.
 
     Raises
     ------
     InputError
-        If the series has no frame of reference, its files are gone, or the file cannot be written.
+        If the series has no frame of reference, its files are gone, there are more probabilities than memory should
+        hold, or the file cannot be written.
     """
     if not series.frame_of_reference:
         raise InputError(f"{path}: the query series has no frame of reference, which a DICOM segmentation needs")
@@ -61,8 +65,7 @@ def write_dicom_seg(
             numbers[values] = np.arange(1, len(values) + 1)
             frames, kind = numbers[labels.data].transpose(2, 1, 0), "BINARY"
         else:
-            stacked = np.stack([probabilities[value] for value in values], axis=-1)
-            frames, kind = stacked.transpose(2, 1, 0, 3).astype(np.float32), "FRACTIONAL"
+            frames, kind = _stacked(labels, values, probabilities, path), "FRACTIONAL"
         positions = [hd.PlanePositionSequence("PATIENT", list(map(float, frame.position))) for frame in series.frames]
         segmentation = hd.seg.Segmentation(
             source_images=headers,
@@ -84,6 +87,25 @@ def write_dicom_seg(
         )
         with atomic_path(path) as temporary:
             segmentation.save_as(temporary)
+
+
+def _stacked(
+    labels: Volume, values: list[int], probabilities: Mapping[int, tuple[tuple[slice, ...], np.ndarray]], path: Path
+) -> np.ndarray:
+    """Probabilities as highdicom takes them: float32, (slices, rows, columns, segments)."""
+    needed = labels.grid.size * len(values) * 4
+    if needed > MAX_FRACTIONAL_BYTES:
+        raise InputError(
+            f"{path}: {len(values)} labels take {needed / 2**30:.1f} GiB as probabilities; choose some with --only or "
+            "--rois, or write dicom-seg"
+        )
+    frames = np.zeros((*labels.grid.shape[::-1], len(values)), np.float32)
+    for n, value in enumerate(values):
+        if value in probabilities:
+            box, share = probabilities[value]
+            # The array's axes are (slice, row, column), those of the box (column, row, slice).
+            frames[(*box[::-1], n)] = np.clip(share, 0, 1).transpose(2, 1, 0)
+    return frames
 
 
 def _complete(header: Dataset) -> Dataset:
