@@ -286,6 +286,8 @@ def changed(path, **values):
         ({"ImagePositionPatient": None}, "without positions"),
         ({"ImageOrientationPatient": [1, 0, 0, 0.5, 0.8, 0]}, "right angles"),
         ({"PixelSpacing": [0, 1]}, "above 0 mm"),
+        ({"PixelSpacing": ["1e300", "1e300"]}, "beyond"),
+        ({"ImageOrientationPatient": ["1e300", 0, 0, 0, 1, 0]}, "right angles"),
         ({"SamplesPerPixel": 3}, "colour"),
         ({"Rows": 60_000, "Columns": 60_000}, "voxels"),
         ({"Rows": 15_000, "Columns": 15_000}, "decoded"),

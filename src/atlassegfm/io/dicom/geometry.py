@@ -22,6 +22,8 @@ UNEVEN = 0.1
 UNEVEN_TOLD_MM = 0.01
 #: Directions may be off unit length and right angles by this much (rounded cosines).
 ORTHONORMAL = 1e-2
+#: Positions and spacings beyond this are no patient's, mm.
+FAR_MM = 1e6
 #: A stack that leans by more than this, degrees, is told.
 TILT_TOLD = 0.1
 
@@ -53,6 +55,8 @@ def arrange(frames: Sequence[Frame], where: object) -> tuple[list[Frame], np.nda
     axes = _axes(frames[0], where)
     normal = np.cross(*axes)
     positions = np.array([frame.position for frame in frames])
+    if max(np.abs(positions).max(), *frames[0].spacing) > FAR_MM:
+        raise GeometryError(f"{where}: its positions or spacings are beyond {FAR_MM:g} mm; export it again")
     order = np.argsort(positions @ normal, kind="stable")
     ordered, positions = [frames[n] for n in order], positions[order]
     _refuse_doubles(ordered, positions @ normal, where)
@@ -78,7 +82,7 @@ def _axes(frame: Frame, where: object) -> np.ndarray:
 
     A rounding error in them is left as it is: other readers leave it too, and positions must agree.
     """
-    axes = frame.axes
+    axes = np.clip(frame.axes, -FAR_MM, FAR_MM)
     lengths = np.linalg.norm(axes, axis=1)
     if np.abs(lengths - 1).max() > ORTHONORMAL or abs(axes[0] @ axes[1]) > ORTHONORMAL:
         raise GeometryError(f"{where}: its directions are not two unit vectors at right angles; export it again")
