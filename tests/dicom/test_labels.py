@@ -168,9 +168,14 @@ def test_contours_that_leave_the_image(tmp_path, image):
 
 def test_another_frame_of_reference_is_refused(tmp_path, image):
     drawn = {"x": [box(image.grid, (3, 3), (6, 6), 3)]}
-    path = write_structures(tmp_path / "rs.dcm", drawn, frame=uid("elsewhere"))
+    path = write_structures(tmp_path / "rs.dcm", drawn, frame=uid("elsewhere"), series="another")
     with pytest.raises(GeometryError, match="frame of reference"):
         read_labels(path, image=image)
+    # Anonymisers give one series two frames of reference.
+    path = write_structures(tmp_path / "same.dcm", drawn, frame=uid("elsewhere"))
+    assert "drawn on this series; taken" in read_labels(path, image=image).meta["notices"][0]
+    path = write_structures(tmp_path / "other.dcm", drawn, series="another")
+    assert "another series of the same frame" in read_labels(path, image=image).meta["notices"][0]
 
 
 def test_contours_that_are_not_flat_are_refused(tmp_path, image):

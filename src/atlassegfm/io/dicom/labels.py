@@ -57,10 +57,12 @@ def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str
         with source.open(name) as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
+            with dicom_errors(where, DAMAGED, AGAIN):
+                drawn_on = _referenced(dataset)
             if dataset.SOPClassUID == RTSTRUCT:
-                regions, grid, facts = _from_structures(dataset, image, rois, where)
+                regions, grid, facts = _from_structures(dataset, drawn_on, image, rois, where)
             else:
-                regions, grid, facts = _from_segments(Segments(stream, where), image, rois, where)
+                regions, grid, facts = _from_segments(Segments(stream, where), drawn_on, image, rois, where)
     if not regions:
         raise GeometryError(f"{where}: none of its structures has a voxel inside the image; give the pair that belongs")
     with dicom_errors(where, DAMAGED, AGAIN):
@@ -109,14 +111,16 @@ def _only_one(source: Source, path: str | Path) -> tuple[str, Dataset]:
     return found[0]
 
 
-def _from_structures(dataset: Dataset, image: Volume | None, rois: Sequence[str] | None, where: str) -> Read:
+def _from_structures(
+    dataset: Dataset, drawn_on: str, image: Volume | None, rois: Sequence[str] | None, where: str
+) -> Read:
     if image is None:
         raise InputError(f"{where}: contours need the image that they were drawn on; give it too")
     structures = {structure.value: structure for structure in read_structures(dataset, where)}
     values = pick({value: structure.name for value, structure in structures.items()}, rois, where)
     chosen = [structures[value] for value in values]
-    _check_reference({structure.frame_of_reference for structure in chosen}, image, where)
-    regions, told = [], []
+    given = {structure.frame_of_reference for structure in chosen}
+    regions, told = [], _reference_notices(given, drawn_on, image, where)
     for structure in chosen:
         region, notices = rasterised(structure, image, where)
         told += notices
@@ -129,22 +133,39 @@ def _from_structures(dataset: Dataset, image: Volume | None, rois: Sequence[str]
     return regions, image.grid, {"label_names": names, "label_colours": colours, "told": told}
 
 
-def _from_segments(segments: Segments, image: Volume | None, rois: Sequence[str] | None, where: str) -> Read:
-    _check_reference({segments.frame_of_reference}, image, where)
+def _from_segments(
+    segments: Segments, drawn_on: str, image: Volume | None, rois: Sequence[str] | None, where: str
+) -> Read:
+    told = _reference_notices({segments.frame_of_reference}, drawn_on, image, where)
     values = pick(segments.names, rois, where)
     regions, grid = segments.regions(values, image)
     names = {value: segments.names[value] for value in values}
     colours = {value: colour for value, colour in segments.colours.items() if value in names}
-    told = ["fractional segments cut at one half"] if segments.fractional else []
+    told += ["fractional segments cut at one half"] if segments.fractional else []
     empty = [names[value] for value in values if value not in {region.value for region in regions}]
     told += [f"{name}: no voxel of it lies inside the image" for name in empty]
     return regions, grid, {"label_names": names, "label_colours": colours, "told": told}
 
 
-def _check_reference(given: set[str], image: Volume | None, where: str) -> None:
-    """Refuse what was drawn in another coordinate system than the image's, if both say what theirs is."""
+def _reference_notices(given: set[str], drawn_on: str, image: Volume | None, where: object) -> list[str]:
+    """What there is to say about the series that was drawn on.
+
+    Raises
+    ------
+    GeometryError
+        If it lies in another coordinate system than the image and is another series. The same series under two
+        frames of reference is the work of an anonymiser.
+    """
     series = None if image is None else image.meta.get(META_SERIES)
-    if series is not None and series.frame_of_reference and given - {"", series.frame_of_reference}:
+    if series is None:
+        return []
+    elsewhere = bool(series.frame_of_reference and given - {"", series.frame_of_reference})
+    if drawn_on == series.uid:
+        return (
+            ["its frame of reference is not the image's, but it was drawn on this series; taken"] if elsewhere else []
+        )
+    if elsewhere:
         raise GeometryError(
             f"{where}: drawn in another frame of reference than the image's; give the image series it was drawn on"
         )
+    return ["drawn on another series of the same frame of reference than this image"] if drawn_on else []
