@@ -46,8 +46,13 @@ class Grid:
             raise GeometryError("expected a finite 4x4 voxel-to-world affine")
         if not np.allclose(affine[3], (0, 0, 0, 1)):
             raise GeometryError(f"expected an affine whose last row is 0 0 0 1, got {affine[3].tolist()}")
-        lengths = np.linalg.norm(affine[:3, :3], axis=0)
-        if lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < MIN_SKEW:
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        if (
+            lengths.min() <= 0
+            or not np.isfinite(lengths).all()
+            or abs(np.linalg.det(affine[:3, :3] / lengths)) < MIN_SKEW
+        ):
             raise GeometryError("the voxel-to-world affine cannot be inverted (axes without length or in one plane)")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
