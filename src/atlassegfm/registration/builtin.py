@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
+from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import StartSearch
@@ -29,6 +29,8 @@ from atlassegfm.volume import Volume
 LINEAR_VOXELS = (32, 64)
 #: Starts refined by the linear step of the rigid and affine methods.
 STARTS = 5
+#: A finest level is made coarser for speed as long as it keeps so many voxels.
+FEWEST_VOXELS = 250_000
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
 MIN_LEVEL_VOXELS = 10
 
@@ -41,21 +43,26 @@ class Plan:
     ----------
     starts : int
         Starts refined by the linear step and tried on the coarsest level.
-    voxels : int
-        Voxels of the finest working copy aimed at.
     knobs : DeformableSettings
         Levels and their iterations.
+    coarser : float
+        Voxel size of the finest level relative to the finest working copies, as long as that leaves `FEWEST_VOXELS`.
     """
 
     starts: int
-    voxels: int
     knobs: DeformableSettings
+    coarser: float = 1.0
+
+    def spacing(self, fixed: Volume, moving: Volume) -> float:
+        """Voxel size of the finest level in mm."""
+        finest = working_spacing(fixed, moving)
+        return min(self.coarser * finest, working_spacing(fixed, moving, FEWEST_VOXELS))
 
 
 #: By quality; measured in docs/decisions/0002-registration.md.
 PLANS = {
-    "fast": Plan(3, TARGET_VOXELS // 8, DeformableSettings((2, 1), (100, 30))),
-    "default": Plan(STARTS, TARGET_VOXELS, DeformableSettings()),
+    "fast": Plan(3, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
+    "default": Plan(STARTS, DeformableSettings()),
 }
 
 
@@ -130,7 +137,7 @@ class _Search:
     def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
         self.settings, self.plan = settings, plan
         self.clock, self.device = _Clock(), torch.device(settings.device)
-        self.spacing = working_spacing(fixed, moving, plan.voxels)
+        self.spacing = plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
         self.knobs = _fitting_levels(plan.knobs, fixed, moving, self.spacing)
         self.coarsest = self.copies(self.knobs.factors[0])
