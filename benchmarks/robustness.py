@@ -12,6 +12,7 @@ voxels there.
 from __future__ import annotations
 
 import argparse
+import datetime
 import itertools
 import json
 from pathlib import Path
@@ -137,8 +138,9 @@ def main():
         rows += run_pair(pair, arguments.data, arguments.quality)
     print("\n" + table(rows))
     if arguments.output:
-        facts = environment(1, f"python benchmarks/robustness.py --pairs {arguments.pairs}")
-        text = f"# The default registration from 26 bad starts\n\n{__doc__.split(chr(10) * 2)[2]}\n\n{table(rows)}\n\n"
+        command = f"python benchmarks/robustness.py --pairs {arguments.pairs}"
+        facts = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **environment(1, command)}
+        text = f"# The default registration from 26 bad starts\n\n{__doc__.split(chr(10) * 2)[2].strip()}\n\n{table(rows)}\n\n"
         text += "\n".join(f"- {key}: {value}" for key, value in facts.items() if key != "packages") + "\n"
         write_text_atomic(arguments.output.with_suffix(".json"), json.dumps({"facts": facts, "rows": rows}, indent=1))
         write_text_atomic(arguments.output.with_suffix(".md"), text)
