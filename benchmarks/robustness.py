@@ -140,7 +140,8 @@ def main():
     if arguments.output:
         command = f"python benchmarks/robustness.py --pairs {arguments.pairs}"
         facts = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **environment(1, command)}
-        text = f"# The default registration from 26 bad starts\n\n{__doc__.split(chr(10) * 2)[2].strip()}\n\n{table(rows)}\n\n"
+        how = __doc__.split("\n\n")[2].strip()
+        text = f"# The default registration from 26 bad starts\n\n{how}\n\n{table(rows)}\n\n"
         text += "\n".join(f"- {key}: {value}" for key, value in facts.items() if key != "packages") + "\n"
         write_text_atomic(arguments.output.with_suffix(".json"), json.dumps({"facts": facts, "rows": rows}, indent=1))
         write_text_atomic(arguments.output.with_suffix(".md"), text)
