@@ -126,3 +126,9 @@ def test_linear_methods_give_one_matrix(pair, method):
 def test_same_bytes_twice(pair):
     first, second = (register(pair.query, pair.image, "default", Settings()).transform for _ in range(2))
     assert first.stages[0].vectors.tobytes() == second.stages[0].vectors.tobytes()
+
+
+def test_a_scan_on_itself_is_not_doubted(pair):
+    result = register(pair.image, pair.image, "default", Settings())
+    assert result.metrics["doubts"] == []
+    assert not result.warnings
