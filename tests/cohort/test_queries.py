@@ -7,6 +7,7 @@ import pytest
 
 from atlassegfm.cohort.queries import find_queries, is_cohort
 from atlassegfm.errors import InputError
+from atlassegfm.io import read_image
 from dicom_files import write_series
 
 
@@ -74,6 +75,18 @@ def test_two_series_in_one_folder_are_two_queries(tmp_path):
         file.rename(tmp_path / "in" / f"two{file.name}")
     found = find_queries([tmp_path / "in"])
     assert len({query.series for query in found}) == len({query.name for query in found}) == 2
+
+
+def test_a_series_in_two_folders_is_one_query_of_the_folder_above(tmp_path):
+    write_scan(tmp_path / "in" / "patient" / "a", "one")
+    (tmp_path / "in" / "patient" / "b").mkdir()
+    for number, file in enumerate(sorted((tmp_path / "in" / "patient" / "a").iterdir())):
+        if number != 1:
+            shutil.copy(file, tmp_path / "in" / "patient" / "b" / file.name)
+    write_scan(tmp_path / "in" / "other", "two")
+    found = find_queries([tmp_path / "in"])
+    assert [query.path.name for query in found] == ["other", "patient"]
+    assert read_image(found[1].path, series=found[1].series).grid.shape[2] == 3
 
 
 def test_damaged_dicom_stays_in_the_cohort(tmp_path):

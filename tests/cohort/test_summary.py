@@ -80,14 +80,16 @@ def test_the_page_is_whole_in_itself_and_has_the_urgent_on_top(cohort):
 
 
 SCRIPT = """<script>
-const state = () => [...document.querySelector("#cases tbody").rows].filter(r => !r.hidden).map(r => r.cells[1].dataset.key);
+const rows = () => [...document.querySelector("#cases tbody").rows];
+const state = () => rows().filter(r => !r.hidden).map(r => r.cells[1].dataset.key);
 const out = { first: state() };
 document.querySelector("[data-filter=first]").click(); out.check = state();
 document.querySelector("[data-filter=all]").click();
 const head = [...document.querySelectorAll("#cases th button")];
 head.find(b => b.textContent.startsWith("liver")).click(); out.up = state();
 head.find(b => b.textContent.startsWith("liver")).click(); out.down = state();
-document.querySelector("#search").value = "disagree"; document.querySelector("#search").dispatchEvent(new Event("input"));
+const search_for = document.querySelector("#search");
+search_for.value = "disagree"; search_for.dispatchEvent(new Event("input"));
 out.found = state(); out.text = document.querySelector("#shown").textContent;
 document.title = "result " + JSON.stringify(out);
 </script>"""

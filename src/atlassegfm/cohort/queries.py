@@ -128,12 +128,29 @@ def _in_folder(folder: Path, series: str | None, left_out: set[Path]) -> list[Qu
                 loose = loose or is_dicom(path)
         if loose:
             found += _series_in(place, series)
+    return found if series is not None else _joined(found)
+
+
+def _joined(queries: list[Query]) -> list[Query]:
+    """Series that lie in several folders, in parts or as copies, become one query each, of the folder above these."""
+    places: dict[str, list[Path]] = defaultdict(list)
+    for query in queries:
+        if query.series and query.path.is_dir():
+            places[query.series].append(query.path)
+    found = []
+    for query in queries:
+        spread = places.get(query.series or "", [])
+        if len(spread) > 1 and query.path in spread:
+            query = replace(query, path=Path(os.path.commonpath(spread)))
+        if query not in found:
+            found.append(query)
     return found
 
 
 def _series_in(folder: Path, series: str | None) -> list[Query]:
     """A query for each volume among the DICOM files of one folder, not those of folders below."""
     if series is not None:
+        # Chosen by the user, by number or UID: it is looked for in each folder.
         return [Query(folder, series=series)]
     from atlassegfm.io.dicom.headers import scan_frames
     from atlassegfm.io.dicom.source import opened
