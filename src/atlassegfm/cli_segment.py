@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atlassegfm.cli_cohort import has_cohort, segment_cohort
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
 from atlassegfm.presets import PRESETS, preset_options
@@ -29,7 +30,12 @@ BAD_INPUT, SOME_FAILED = 2, 3
 def segment_command(
     ctx: typer.Context,
     queries: Annotated[
-        list[Path], typer.Argument(metavar="QUERY...", help="Scans to segment: image files, DICOM folders or ZIPs.")
+        list[Path],
+        typer.Argument(
+            metavar="QUERY...",
+            help="Scans to segment: image files, DICOM folders or ZIPs; for cohorts also folders of those, globs in "
+            "quotes, or a CSV table.",
+        ),
     ],
     atlas: Annotated[Path, typer.Option("--atlas", metavar="IMG", help="The labelled scan.")],
     labels: Annotated[
@@ -81,14 +87,24 @@ def segment_command(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help=f"What to write: {', '.join(FORMATS)}.")
     ] = "nifti",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout, nothing else there.")] = False,
+    jobs: Annotated[str, typer.Option(metavar="N", help="Cohorts: scans side by side; auto: as many as fit.")] = "auto",
+    timeout: Annotated[
+        float | None, typer.Option(min=1.0, metavar="SECONDS", help="Cohorts: what one scan may take at the most.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Cohorts: try those again that failed before.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on stdout, nothing else there: a list, of a cohort its cohort.json.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is being done to stderr.")] = False,
 ) -> None:
     """Segment scans from one labelled scan.
 
     Writes QUERY_seg.nii.gz, QUERY_qc.png and QUERY_report.json into the output folder for every query (with --format
-    others in place of the first). Exit code: 0 all done; 2 bad input, or no query could be segmented; 3 some of several
-    queries failed.
+    others in place of the first). Folders of scans, globs and tables are cohorts, as is anything with --jobs, --timeout
+    or --retry-failed: each query in a process of its own, resumed when repeated, summed up in index.html. Exit code: 0
+    all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
     """
     from atlassegfm import cli_checks
     from atlassegfm.cli_display import set_up_logging
@@ -106,13 +122,18 @@ def segment_command(
     wanted = read_formats(formats)
     if needs_probabilities(wanted, method["model"]):
         method["keep_probabilities"] = True
-    jobs = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     options = {**method, "device": device, "seed": seed}
+    if any(_given(ctx, key) for key in ("jobs", "timeout", "retry_failed")) or has_cohort(queries, series):
+        settings = {"atlas": atlas, "labels": labels, "choices": {"names": names, **chosen}, "options": options}
+        work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed}
+        segment_cohort(queries, out, {**settings, "formats": tuple(wanted)}, work, series=series, as_json=as_json)
+        return
+    planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     with cli_checks.output_folder(out):
         prepare_compute()
         run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, series, wanted, quiet=as_json)
         run.load_atlas(names=names, **chosen)
-        results = [run.segment(job) for job in jobs]
+        results = [run.segment(job) for job in planned]
     _finish(results, as_json)
 
 

@@ -61,6 +61,8 @@ def write_outputs(
     segmentation: Segmentation,
     inputs: Mapping[str, Path | Mapping[str, str]],
     formats: Sequence[str] = ("nifti",),
+    *,
+    scratch_parent: Path | None = None,
 ) -> Outputs:
     """Write the segmentation, the QC picture and the report of one query.
 
@@ -81,6 +83,8 @@ def write_outputs(
         Role ("query", "atlas_image", "atlas_labels") to file, or to what is known of it, for the report.
     formats : sequence of str
         Keys of `formats.FORMATS`.
+    scratch_parent : Path, optional
+        Where the temporary folder is made, on the same disk; by default in `out_dir`.
 
     Raises
     ------
@@ -91,7 +95,7 @@ def write_outputs(
     from atlassegfm.report.qc import qc_picture
 
     targets = Outputs.of(out_dir, stem, formats)
-    with scratch_folder(Path(out_dir)) as scratch:
+    with scratch_folder(scratch_parent or Path(out_dir)) as scratch:
         drafts = Outputs.of(scratch, stem, formats)
         try:
             for name, path in drafts.segmentations.items():
