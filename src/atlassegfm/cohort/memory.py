@@ -9,7 +9,7 @@ from atlassegfm.runtime import available_cores
 
 #: A worker with its packages and the built-in model, before any scan, in bytes.
 BASE_BYTES = 700e6
-#: What a case takes beyond that, per voxel of the larger of atlas and query; measured, see decision 10.
+#: What a case takes beyond that, per voxel of the atlas; a cautious guess, see decision 10.
 BYTES_PER_VOXEL = 120.0
 #: Part of the free memory that is planned with.
 SHARE = 0.8
