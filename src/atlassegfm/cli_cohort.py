@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from atlassegfm.cli_display import say_error, say_warning
+from atlassegfm.cli_display import counting_bar, say_error, say_warning
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -52,29 +52,11 @@ class CohortProgress:
         if stale:
             say_warning("an earlier run here was killed; going on from what it had finished")
         self._total, self._done = total, len(done)
-        self._words.update(word_of(record) for record in done)
+        self._words.update(map(_word, done))
         if self._quiet:
             return
         if sys.stderr.isatty():
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-
-            from atlassegfm.cli_display import _stderr
-
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=_stderr(), transient=True)
+            self._bar = counting_bar(transient=True)
             self._bar.start()
             self._all = self._bar.add_task(self._counts(), total=total, completed=self._done)
         elif done:
@@ -90,7 +72,7 @@ class CohortProgress:
     def ended(self, record: CaseRecord) -> None:
         """Show that a case is done or failed."""
         self._done += 1
-        word = word_of(record)
+        word = _word(record)
         self._words[word] += 1
         if self._bar is not None:
             line = self._lines.pop(record.name, None)
@@ -108,13 +90,11 @@ class CohortProgress:
         return ", ".join(f"{self._words[word]} {word}" for word in ("good", "check", "do not use", "failed"))
 
 
-def word_of(record: CaseRecord) -> str:
-    """The worst word of a record's labels, without regard to the rest of the cohort."""
-    from atlassegfm.cohort.summary import FAILED, WORDS
+def _word(record: CaseRecord) -> str:
+    """The word of a case while the rest of its cohort, and with it what stands out, is not known yet."""
+    from atlassegfm.cohort.summary import CaseSummary
 
-    if record.error:
-        return FAILED
-    return max((label["quality"].get("word", "check") for label in record.labels), key=WORDS.index, default="check")
+    return CaseSummary(record, {}).word
 
 
 def has_cohort(paths: Sequence[Path], series: str | None) -> bool:
@@ -191,14 +171,12 @@ def run_and_tell(
 def _check_atlas(settings: CohortSettings) -> tuple[int, str]:
     """Read the cohort's atlas once to see that it can be used; its voxels, and the device that "auto" stands for."""
     from atlassegfm.atlas import Atlas
+    from atlassegfm.runtime import resolve_device
 
     atlas = Atlas.load(settings.atlas, settings.labels, **settings.choices)
     for notice in atlas.notices:
         say_warning(f"atlas: {notice}")
-    voxels = atlas.image.data.size
-    from atlassegfm.runtime import resolve_device
-
-    return voxels, resolve_device(settings.options["device"])
+    return atlas.image.data.size, resolve_device(settings.options["device"])
 
 
 def _finish(cohort: Cohort, seconds: float, *, as_json: bool) -> None:

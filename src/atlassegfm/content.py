@@ -18,7 +18,7 @@ from atlassegfm.io.files import file_sha256
 #: Characters of a name as part of a file name.
 LONGEST_NAME = 60
 #: Rooms that plan, count and draw, but decide no voxel and no metric.
-BYSTANDERS = ("report", "evaluation", "cohort", "bids")
+BYSTANDERS = ("report", "evaluation", "cohort")
 
 
 def settings_key(settings: Any) -> str:  # noqa: ANN401 - anything JSON-able

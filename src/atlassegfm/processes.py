@@ -9,12 +9,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-#: What the fork server imports once, so that no process has to wait for torch.
-PRELOAD = "atlassegfm.evaluation.preload"
 
-
-def process_context(start: str | None = None, preload: str = PRELOAD) -> Any:  # noqa: ANN401
-    """The way to start processes: "forkserver" where there is one, which imports the heavy packages once."""
+def process_context(start: str | None, preload: str) -> Any:  # noqa: ANN401
+    """The way to start processes: "forkserver" where there is one, which imports the module `preload` once."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context(start or ("forkserver" if "forkserver" in methods else "spawn"))
     if context.get_start_method() == "forkserver":

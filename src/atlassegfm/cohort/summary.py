@@ -34,15 +34,19 @@ class CaseSummary:
     ----------
     record : CaseRecord
         What came out.
-    word : str
-        The worst of its labels' words, at least "check" for an outlier; `FAILED` when it did.
     outliers : dict of int to str
         Labels whose volume stands out, and how.
     """
 
     record: CaseRecord
-    word: str
     outliers: dict[int, str]
+
+    @property
+    def word(self) -> str:
+        """The worst of its labels' words, at least "check" for an outlier; `FAILED` when it did."""
+        if self.record.error:
+            return FAILED
+        return max((self.label_word(label) for label in self.record.labels), key=WORDS.index, default=CHECK)
 
     @property
     def status(self) -> str:
@@ -58,14 +62,7 @@ class CaseSummary:
 def summarise(cohort: Cohort) -> list[CaseSummary]:
     """All cases with their words, in order."""
     outliers = find_outliers(cohort.ordered)
-    found = []
-    for record in cohort.ordered:
-        case = CaseSummary(record, FAILED, outliers.get(record.name, {}))
-        if not record.error:
-            words = [case.label_word(label) for label in record.labels]
-            case = CaseSummary(record, max(words, key=WORDS.index, default=CHECK), case.outliers)
-        found.append(case)
-    return found
+    return [CaseSummary(record, outliers.get(record.name, {})) for record in cohort.ordered]
 
 
 def counts(cases: list[CaseSummary]) -> dict[str, int]:

@@ -23,7 +23,7 @@ from atlassegfm.evaluation.memory import peak_mb, reset_peak
 from atlassegfm.io import file_sha256, is_dicom, read_image
 from atlassegfm.io.files import atomic_path
 from atlassegfm.report.facts import label_facts
-from atlassegfm.report.json_report import source_facts
+from atlassegfm.report.json_report import file_facts, source_facts
 from atlassegfm.report.outputs import Outputs, write_outputs
 
 logger = logging.getLogger(__name__)
@@ -122,16 +122,12 @@ def _segment(case: Case, settings: CohortSettings, tell: Tell, start: float) -> 
     tell("read")
     signature, digest = path_signature(query.path), path_digest(query.path)
     image_path, labels_path = settings.atlas_of(query)
-    atlas = _atlas(image_path, labels_path, _Choices(settings.choices))
+    atlas, atlas_facts = _atlas(image_path, labels_path, _Choices(settings.choices))
     image = read_image(query.path, series=query.series)
     check_same_kind(atlas.image, image, public_name(query))
     result = segment(atlas, image, progress=_whole_steps(tell), **settings.options)
     tell("write")
-    inputs = {
-        "query": source_facts(query.path, image),
-        "atlas_image": source_facts(image_path, atlas.image),
-        "atlas_labels": source_facts(labels_path, atlas.labels),
-    }
+    inputs = {"query": source_facts(query.path, image), **atlas_facts}
     outputs = write_outputs(
         case.folder, query.name, image, result, inputs, settings.formats, scratch_parent=case.state / "work"
     )
@@ -163,9 +159,11 @@ class _Choices(dict):
 
 
 @lru_cache(maxsize=2)
-def _atlas(image: Path, labels: Path, choices: _Choices) -> Atlas:
-    """The atlas, read once by a worker; of a cohort with many, the last two are kept."""
-    return Atlas.load(image, labels, **choices)
+def _atlas(image: Path, labels: Path, choices: _Choices) -> tuple[Atlas, dict[str, dict[str, str]]]:
+    """The atlas and what reports say of its files, read once by a worker; of a cohort with many, the last two stay."""
+    atlas = Atlas.load(image, labels, **choices)
+    sources = {"atlas_image": source_facts(image, atlas.image), "atlas_labels": source_facts(labels, atlas.labels)}
+    return atlas, file_facts(sources)
 
 
 def _whole_steps(tell: Tell) -> Callable[[str, float], None]:

@@ -8,6 +8,8 @@ from multiprocessing.connection import wait
 from atlassegfm.evaluation.work import Task, execute, failed_record
 from atlassegfm.processes import end_with_parent, exit_reason, process_context, threads_in_environment
 
+#: What the fork server imports once, so that no process has to wait for torch.
+PRELOAD = "atlassegfm.evaluation.preload"
 #: Called after each finished task with the number of finished tasks, the number of all, and a short text.
 Progress = Callable[[int, int, str], None]
 
@@ -42,7 +44,7 @@ def run_tasks(
             execute(task)
             report(n, len(tasks), _text(task))
         return
-    context = process_context(start)
+    context = process_context(start, PRELOAD)
     waiting, running, done = list(tasks), {}, 0
     with threads_in_environment(tasks[0].threads if tasks else None):
         try:
