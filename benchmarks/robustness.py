@@ -12,6 +12,7 @@ voxels there.
 from __future__ import annotations
 
 import argparse
+import datetime
 import itertools
 import json
 from pathlib import Path
@@ -44,12 +45,11 @@ def starts():
 
 def moved(volume, angles, shift):
     """The same voxels under a header turned about the image's centre and shifted."""
+    from atlassegfm.registration.transform import about
     from atlassegfm.volume import Grid, Volume
 
-    motion = np.eye(4)
-    motion[:3, :3] = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
-    centre = volume.grid.centre
-    motion[:3, 3] = centre - motion[:3, :3] @ centre + shift
+    motion = about(Rotation.from_euler("xyz", angles, degrees=True).as_matrix(), volume.grid.centre)
+    motion[:3, 3] += shift
     return Volume(volume.data, Grid(volume.grid.shape, motion @ volume.affine))
 
 
@@ -58,9 +58,8 @@ def half(volume, axis, upper):
     from atlassegfm.volume import Volume
 
     middle = volume.grid.shape[axis] // 2
-    box = [slice(0, n) for n in volume.grid.shape]
-    box[axis] = slice(middle, None) if upper else slice(0, middle)
-    box = tuple(slice(b.start, volume.grid.shape[a] if b.stop is None else b.stop) for a, b in enumerate(box))
+    kept = (middle, volume.grid.shape[axis]) if upper else (0, middle)
+    box = tuple(slice(*kept) if a == axis else slice(0, n) for a, n in enumerate(volume.grid.shape))
     return Volume(volume.data[box], volume.grid.cropped(box)), box
 
 
@@ -139,8 +138,10 @@ def main():
         rows += run_pair(pair, arguments.data, arguments.quality)
     print("\n" + table(rows))
     if arguments.output:
-        facts = environment(1, f"python benchmarks/robustness.py --pairs {arguments.pairs}")
-        text = f"# The default registration from 26 bad starts\n\n{__doc__.split(chr(10) * 2)[2]}\n\n{table(rows)}\n\n"
+        command = f"python benchmarks/robustness.py --pairs {arguments.pairs}"
+        facts = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **environment(1, command)}
+        how = __doc__.split("\n\n")[2].strip()
+        text = f"# The default registration from 26 bad starts\n\n{how}\n\n{table(rows)}\n\n"
         text += "\n".join(f"- {key}: {value}" for key, value in facts.items() if key != "packages") + "\n"
         write_text_atomic(arguments.output.with_suffix(".json"), json.dumps({"facts": facts, "rows": rows}, indent=1))
         write_text_atomic(arguments.output.with_suffix(".md"), text)

@@ -29,6 +29,7 @@ def fake_segmentation(final: Volume, names: dict[int, str], *, with_model: bool 
         colours={value: (200, 40 * n % 255, 60) for n, value in enumerate(names)},
         report={"seed": 0, "labels": labels, "warnings": [], "timings": {"registration": 0.1}},
         warnings=[],
+        probabilities={},
     )
 
 
@@ -42,6 +43,9 @@ def fake_segment(atlas, query: Volume, *, progress=None, **options) -> SimpleNam
     for cut, value in zip(cuts, atlas.values, strict=True):
         final[query.data > cut] = value
     result = fake_segmentation(query.with_data(final), atlas.names, with_model=options.get("model") != "none")
+    if options.get("keep_probabilities"):
+        everything = tuple(slice(0, n) for n in query.grid.shape)
+        result.probabilities = {value: (everything, (final == value) * np.float32(0.75)) for value in atlas.values}
     result.report["parameters"] = {key: value for key, value in options.items() if key != "progress"}
     return result
 

@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from atlassegfm.atlas import Atlas
 from atlassegfm.cli import app
 from atlassegfm.demo import write_pair
 from atlassegfm.fusion import FUSIONS
+from atlassegfm.io import read_image
+from atlassegfm.io.dicom import META_SERIES, write_rtstruct
 from atlassegfm.models.registry import MODELS
 from atlassegfm.phantom import make_pair
 from atlassegfm.presets import PRESETS
 from atlassegfm.registration.registry import METHODS
+from atlassegfm.report.formats import FORMATS
+from dicom_files import write_series
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -50,7 +55,18 @@ def demo_folder(tmp_path_factory) -> Path:
             (folder / f"{target}.nii.gz").parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(demo / f"{source}.nii.gz", folder / f"{target}.nii.gz")
     shutil.copyfile(demo / "dataset.json", folder / "mydata" / "dataset.json")
+    write_dicom(folder / "dicom", demo)
     return folder
+
+
+def write_dicom(folder: Path, demo: Path) -> None:
+    """The same scans as DICOM series, with an RTSTRUCT and a ZIP archive."""
+    for source, target in (("atlas", "patient1"), ("query", "patient2")):
+        scan = read_image(demo / f"{source}.nii.gz")
+        write_series(folder / target, scan.data.astype("i2"), scan.affine, series=target)
+    atlas = Atlas.load(folder / "patient1", demo / "atlas_labels.nii.gz", names="1=Liver,3=Kidney_L")
+    write_rtstruct(folder / "patient1_rs.dcm", atlas.labels, atlas.image.meta[META_SERIES], atlas.names, atlas.colours)
+    shutil.make_archive(str(folder / "patient2"), "zip", folder / "patient2")
 
 
 def test_there_are_runnable_commands():
@@ -107,7 +123,7 @@ def test_every_option_and_default_is_documented():
 
 def test_models_methods_fusions_and_presets_are_documented():
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name in (*MODELS, *METHODS, *FUSIONS, *PRESETS):
+    for name in (*MODELS, *METHODS, *FUSIONS, *PRESETS, *FORMATS):
         assert f"`{name}`" in page
 
 

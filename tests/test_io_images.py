@@ -33,7 +33,7 @@ def test_missing_files_folders_and_other_kinds(tmp_path):
     (tmp_path / "series").mkdir()
     for read in (read_image, read_labels):
         fails(read, tmp_path / "no.nii", word="no such file")
-        fails(read, str(tmp_path / "series"), word=r"got a folder")
+        fails(read, str(tmp_path / "series"), word="no DICOM image|expected one RTSTRUCT")
         fails(read, tmp_path / "empty.nii.gz", word="empty")
         fails(read, tmp_path / "x.png", word=r"\.nii\.gz.*got \.png")
         fails(read, tmp_path / "x", word="without suffix")

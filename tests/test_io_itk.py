@@ -266,7 +266,7 @@ def test_a_missing_data_file_is_named(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     sitk.WriteImage(sitk.GetImageFromArray(noise()), str(path))
     (tmp_path / "x.raw").unlink()
-    with pytest.raises(InputError, match=r"data file x\.raw"):
+    with pytest.raises(InputError, match=r"data file 'x\.raw' is not beside it"):
         read_image(path)
 
 

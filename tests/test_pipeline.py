@@ -53,6 +53,18 @@ def test_result_lies_on_the_query_grid_in_the_smallest_type(result, pair):
         assert set(np.unique(volume.data)) <= {0, *pair.names}
 
 
+def test_probabilities_are_kept_when_asked_for(atlas, pair, result):
+    assert result[0].probabilities == {}
+    again = segment(atlas, pair.query, keep_probabilities=True)
+    assert np.array_equal(again.labels.data, result[0].labels.data)
+    assert set(again.probabilities) == set(pair.names)
+    for value, (box, share) in again.probabilities.items():
+        assert share.shape == again.labels.data[box].shape
+        assert 0 <= share.min() <= share.max() <= 1
+        inside = again.labels.data[box] == value
+        assert share[inside].mean() > 0.5 > share[~inside].mean()
+
+
 def test_report_is_json_and_tells_each_label(result, pair):
     segmentation, _ = result
     report = json.loads(json.dumps(segmentation.report))
@@ -101,6 +113,7 @@ def test_no_query_label_can_reach_the_code():
         "seed",
         "progress",
         "cache",
+        "keep_probabilities",
     ]
 
 

@@ -33,6 +33,7 @@ def test_world_coordinates_known_answer():
     assert grid.to_world((1, 1, 1)).tolist() == [8, 23, 34]
     assert grid.spacing.tolist() == [3, 2, 4]
     assert grid.voxel_volume_ml == pytest.approx(0.024)
+    assert grid.voxel_edge_mm == pytest.approx(24 ** (1 / 3))
     assert grid.extent_mm.tolist() == [6, 4, 8]
     assert grid.centre.tolist() == [9, 21.5, 32]
     assert grid.size == 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import GeometryError, InputError
-from atlassegfm.io import read_image, read_labels
-from atlassegfm.label_names import Colour, LabelTable, find_dataset_json, palette, read_label_names
+from atlassegfm.io import is_dicom, read_image, read_labels
+from atlassegfm.label_names import Colour, LabelTable, find_dataset_json, palette, pick, read_label_names
 from atlassegfm.volume import Grid, Volume
 
 #: Grids of one shape that lie closer than this part of a voxel differ by how programs round, not in what they show.
@@ -76,19 +76,27 @@ class Atlas:
         *,
         names: str | Path | Mapping[Any, Any] | None = None,
         only: Iterable[int] | None = None,
+        rois: Sequence[str] | None = None,
+        series: str | None = None,
     ) -> Atlas:
         """Read an atlas from files.
 
         Parameters
         ----------
         image_path, labels_path : str or Path
-            Scan and label map (formats: see `atlassegfm.io.read_image`). A label map on another grid is resampled
-            onto the image's, label by label, with a notice.
+            Scan and label map (formats: see `atlassegfm.io.read_image` and `read_labels`). A label map on another grid
+            is resampled onto the image's, label by label, with a notice.
         names : str, Path or mapping, optional
             Label names (see `atlassegfm.label_names.read_label_names`). None looks for a ``dataset.json`` in the
-            label map's folder and the one above, then for names kept in the label map itself.
+            label map's folder and the one above, then for names kept in the label map itself; those of an RTSTRUCT
+            or DICOM segmentation come first.
         only : iterable of int, optional
             Keep these label values and turn the others into background.
+        rois : sequence of str, optional
+            The same by name.
+        series : str, optional
+            Which series of the scan, if it is DICOM and there are several: number or UID. None takes the one that the
+            labels were drawn on.
 
         Returns
         -------
@@ -100,13 +108,18 @@ class Atlas:
             If a file cannot be used, the label map is empty or does not overlap the image, or `only` has a value
             that does not occur. Every message names the file and the cure.
         """
-        image, labels = read_image(image_path), read_labels(labels_path)
+        if only is not None and rois is not None:
+            raise InputError("atlas: labels are chosen by value or by name, not by both; leave one of them out")
+        image, labels = _read(image_path, labels_path, series, rois)
         notices = [*image.meta["notices"], *labels.meta["notices"]]
         present = present_values(labels.data)
         if not present:
             raise InputError(f"{labels_path}: the label map is empty (every voxel is 0); give one with labels")
+        table = _label_table(labels, labels_path, names, notices)
+        if rois is not None and not is_dicom(labels_path):
+            only = pick({value: table.names.get(value, f"label {value}") for value in present}, rois, labels_path)
         wanted = _wanted(present, only, labels_path)
-        table = _label_table(labels, labels_path, names, wanted, notices)
+        notices += _name_notices(table, wanted, _shown(labels, labels_path), given=names is not None)
         labels = _on_image_grid(labels, image, labels_path, image_path, notices)
         if wanted != present:
             labels = labels.with_data(np.where(np.isin(labels.data, wanted), labels.data, 0).astype(labels.data.dtype))
@@ -117,7 +130,7 @@ class Atlas:
                 "belongs together"
             )
         if lost:
-            notices.append(f"{Path(labels_path).name}: labels {_listed(lost)} vanished on the image's grid")
+            notices.append(f"{_shown(labels, labels_path)}: labels {_listed(lost)} vanished on the image's grid")
         # A label keeps its colour whichever other labels are chosen.
         return cls(image, labels, table.names, {**palette(present), **table.colours}, notices)
 
@@ -142,38 +155,54 @@ def _wanted(present: list[int], only: Iterable[int] | None, path: str | Path) ->
     return wanted
 
 
+def _read(
+    image_path: str | Path, labels_path: str | Path, series: str | None, rois: Sequence[str] | None
+) -> tuple[Volume, Volume]:
+    """Scan and label map; of several DICOM series the one that the labels were drawn on."""
+    drawn_on = ""
+    if is_dicom(labels_path) and is_dicom(image_path) and series is None:
+        from atlassegfm.io.dicom import referenced_series
+
+        drawn_on = referenced_series(labels_path)
+    image = read_image(image_path, series=series, option="--atlas-series", prefer=drawn_on)
+    return image, read_labels(labels_path, image=image, rois=rois)
+
+
+def _shown(volume: Volume, path: str | Path) -> str:
+    """What a file is called in notices, which go into reports: DICOM files may be named after patients."""
+    return volume.meta.get("source", {}).get("file", Path(path).name)
+
+
 def _label_table(
-    labels: Volume,
-    path: str | Path,
-    names: str | Path | Mapping[Any, Any] | None,
-    wanted: list[int],
-    notices: list[str],
+    labels: Volume, path: str | Path, names: str | Path | Mapping[Any, Any] | None, notices: list[str]
 ) -> LabelTable:
-    """Names as given, else from dataset.json beside, else as kept in the file; what is missing goes into `notices`."""
-    file = Path(path).name
+    """Names and colours as given, else from dataset.json beside, else as kept in the file."""
+    kept = LabelTable(dict(labels.meta.get("label_names", {})), dict(labels.meta.get("label_colours", {})))
     if names is not None:
-        table = read_label_names(names)
-        absent = [f"{value} ({name})" for value, name in sorted(table.names.items()) if value not in wanted]
-        # Colour tables list hundreds of labels that a map need not have; a short list was meant.
-        if absent and len(absent) <= len(wanted):
-            notices.append(f"{file}: named labels that are not used or do not occur: {', '.join(absent)}")
-    else:
-        table = _found_table(labels, path, notices)
-    nameless = [value for value in wanted if value not in table.names]
-    if nameless:
-        notices.append(f'{file}: no name for label values {_listed(nameless)}; they are called "label N"')
-    return table
-
-
-def _found_table(labels: Volume, path: str | Path, notices: list[str]) -> LabelTable:
-    beside = find_dataset_json(path)
+        given = read_label_names(names)
+        return LabelTable(given.names, {**kept.colours, **given.colours})
+    # Whoever named the structures in an RTSTRUCT meant these names; a dataset.json beside it is about other files.
+    beside = None if is_dicom(path) else find_dataset_json(path)
     if beside is not None:
         try:
             return read_label_names(beside)
         except InputError as error:
             # Nobody asked for this file, so it must not stop the run.
             notices.append(f"{error} (not used)")
-    return LabelTable(dict(labels.meta.get("label_names", {})))
+    return kept
+
+
+def _name_notices(table: LabelTable, wanted: list[int], file: str, *, given: bool) -> list[str]:
+    """What there is to say about names that are missing or too many."""
+    notices = []
+    absent = [f"{value} ({name})" for value, name in sorted(table.names.items()) if value not in wanted]
+    # Colour tables list hundreds of labels that a map need not have; a short list was meant.
+    if given and absent and len(absent) <= len(wanted):
+        notices.append(f"{file}: named labels that are not used or do not occur: {', '.join(absent)}")
+    nameless = [value for value in wanted if value not in table.names]
+    if nameless:
+        notices.append(f'{file}: no name for label values {_listed(nameless)}; they are called "label N"')
+    return notices
 
 
 def _on_image_grid(
@@ -193,12 +222,12 @@ def _on_image_grid(
     from atlassegfm.resampling import resample_labels
 
     notices.append(
-        f"{Path(labels_path).name}: on another grid than the image ({_size(labels.grid)} instead of "
+        f"{_shown(labels, labels_path)}: on another grid than the image ({_size(labels.grid)} instead of "
         f"{_size(image.grid)}); resampled"
     )
     if 1 - inside > OUTSIDE_FRACTION:
-        notices.append(f"{Path(labels_path).name}: {1 - inside:.0%} of the labelled voxels lie outside the image")
-    return resample_labels(labels, image.grid)
+        notices.append(f"{_shown(labels, labels_path)}: {1 - inside:.0%} of the labelled voxels lie outside the image")
+    return replace(resample_labels(labels, image.grid), meta=labels.meta)
 
 
 def _size(grid: Grid) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atlassegfm.errors import InputError
-from atlassegfm.io import IMAGE_SUFFIXES, image_suffix, stem
+from atlassegfm.io import IMAGE_SUFFIXES, image_suffix, is_dicom, scan_name
+from atlassegfm.report.formats import needs_dicom
 from atlassegfm.report.outputs import Outputs
 
 
@@ -24,15 +25,17 @@ class Job:
 
 
 def check_readable(path: Path, *, image: bool = True) -> Path:
-    """Return `path` if it is a file that can be opened and, for images, whose name says so.
+    """Return `path` if it is a file that can be opened and, for images, whose name says so; DICOM may be a folder.
 
     Raises
     ------
     InputError
         One line with the file's name and the cure.
     """
+    if image and is_dicom(path):
+        return path
     if path.is_dir():
-        raise InputError(f"{path}: expected a file, got a folder; give the image file itself")
+        raise InputError(f"{path}: expected a file, got a folder; give the file itself")
     try:
         with path.open("rb"):
             pass
@@ -41,11 +44,18 @@ def check_readable(path: Path, *, image: bool = True) -> Path:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     if image and image_suffix(path) is None:
-        raise InputError(f"{path}: expected an image file ({', '.join(IMAGE_SUFFIXES)}); convert it")
+        raise InputError(f"{path}: expected DICOM or an image file ({', '.join(IMAGE_SUFFIXES)}); convert it")
     return path
 
 
-def plan_jobs(queries: Sequence[Path], out_dir: Path, others: Iterable[Path]) -> list[Job]:
+def plan_jobs(
+    queries: Sequence[Path],
+    out_dir: Path,
+    others: Iterable[Path],
+    *,
+    series: str | None = None,
+    formats: Sequence[str] = ("nifti",),
+) -> list[Job]:
     """Check all input files and pair each query with its outputs.
 
     Parameters
@@ -56,12 +66,16 @@ def plan_jobs(queries: Sequence[Path], out_dir: Path, others: Iterable[Path]) ->
         Folder for the results; need not exist.
     others : iterable of Path
         Atlas files, which no output may overwrite.
+    series : str or None
+        Which series of each DICOM query (see `atlassegfm.io.read_image`).
+    formats : sequence of str
+        What is written.
 
     Raises
     ------
     InputError
-        If a file is missing or unreadable, two queries would write the same outputs, or an output would overwrite an
-        input.
+        If a file is missing or unreadable, a format does not fit a query, two queries would write the same outputs, or
+        an output would overwrite an input.
     """
     others = list(others)
     for path in others:
@@ -69,13 +83,18 @@ def plan_jobs(queries: Sequence[Path], out_dir: Path, others: Iterable[Path]) ->
     jobs: dict[str, Job] = {}
     for query in queries:
         check_readable(query)
-        name = stem(query)
+        if needs_dicom(formats) and not is_dicom(query):
+            raise InputError(
+                f"{query}: --format {', '.join(needs_dicom(formats))} refers to a DICOM series, and this query is not "
+                "DICOM; give its DICOM folder or leave that format out"
+            )
+        name = scan_name(query, series)
         if name in jobs:
             raise InputError(
                 f"{query}: has the same name as {jobs[name].query}, so their results would overwrite each other; "
                 "rename one or segment it into another folder"
             )
-        jobs[name] = Job(query, name, Outputs.of(out_dir, name))
+        jobs[name] = Job(query, name, Outputs.of(out_dir, name, formats))
     written = [path for job in jobs.values() for path in job.outputs.items().values()]
     check_no_overwrite([*queries, *others], written)
     return list(jobs.values())
@@ -141,6 +160,22 @@ def check_choice(value: str, choices: Iterable[str], option: str) -> str:
     if value not in choices:
         raise InputError(f"{option}: expected one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def names_given(text: str | None, option: str) -> list[str] | None:
+    """Names such as ``Kidney_L,Kidney_R``; None stays None.
+
+    Raises
+    ------
+    InputError
+        If there is no name in the text.
+    """
+    if text is None:
+        return None
+    names = [" ".join(word.split()) for word in text.split(",") if word.strip()]
+    if not names:
+        raise InputError(f"{option}: expected names such as Kidney_L,Kidney_R, got {text!r}")
+    return names
 
 
 def whole_numbers(text: str | None, option: str) -> list[int] | None:

@@ -37,6 +37,27 @@ def set_up_logging(verbose: bool) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
+def counting_bar(*, transient: bool = False) -> Progress:
+    """A bar with count, time spent and time left, on stderr; not begun yet. Descriptions are shown as they are."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=_stderr(), transient=transient)
+
+
 class StepProgress:
     """Progress bars, one per step, with the time each takes; shows nothing when stderr is not a terminal.
 

@@ -148,24 +148,9 @@ def _integers(text: str | None, option: str) -> list[int] | None:
 
 @contextmanager
 def _progress_bar() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from atlassegfm.cli_display import counting_bar
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True))
+    bar = counting_bar()
     line = bar.add_task("pairs", total=None)
 
     def update(done: int, total: int, text: str) -> None:

@@ -20,8 +20,15 @@ def register_command(
     moving: Annotated[Path, typer.Option("--moving", metavar="IMG", help="The scan that is brought onto it.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if missing.")],
     moving_labels: Annotated[
-        Path | None, typer.Option("--moving-labels", metavar="SEG", help="A label map that goes along.")
+        Path | None,
+        typer.Option(
+            "--moving-labels", metavar="SEG", help="A label map, RTSTRUCT or DICOM segmentation along with it."
+        ),
     ] = None,
+    fixed_series: Annotated[
+        str | None, typer.Option(metavar="N", help="DICOM series of the fixed scan: number in the list, or UID.")
+    ] = None,
+    moving_series: Annotated[str | None, typer.Option(metavar="N", help="DICOM series of the moving scan.")] = None,
     method: Annotated[str, typer.Option(help=f"Registration method: {', '.join(METHODS)}.")] = "default",
     option: Annotated[
         list[str] | None,
@@ -47,7 +54,7 @@ def register_command(
     """
     from atlassegfm.cli_checks import check_choice, check_no_overwrite, check_readable, key_values, output_folder
     from atlassegfm.cli_display import StepProgress, say_warning, set_up_logging
-    from atlassegfm.io import stem
+    from atlassegfm.io import scan_name
     from atlassegfm.registration.options import read_options
     from atlassegfm.report.json_report import to_json
     from atlassegfm.runtime import prepare_compute, resolve_device
@@ -59,13 +66,13 @@ def register_command(
     inputs = {"fixed": fixed, "moving": moving} | ({} if moving_labels is None else {"moving_labels": moving_labels})
     for path in inputs.values():
         check_readable(path)
-    name = stem(moving)
+    name = scan_name(moving, moving_series, option="--moving-series")
     check_no_overwrite(inputs.values(), [out / f"{name}_{suffix}" for suffix in SUFFIXES])
     with output_folder(out):
         prepare_compute()
         parameters = {"method": method, "options": options, "seed": seed, "device": resolve_device(device)}
         with StepProgress(show=not as_json) as progress:
-            run = _Run(inputs, parameters, progress)
+            run = _Run(inputs, {"fixed": fixed_series, "moving": moving_series}, parameters, progress)
             run.align(reverse=inverse_consistency)
             written, report = run.write(out, name, jacobian=jacobian)
         progress.report(name)
@@ -81,11 +88,16 @@ class _Run:
     """One call of the command: its files, what is done with them, and what that takes."""
 
     def __init__(
-        self, inputs: dict[str, Path], parameters: dict[str, Any], progress: Callable[[str, float], None]
+        self,
+        inputs: dict[str, Path],
+        series: dict[str, str | None],
+        parameters: dict[str, Any],
+        progress: Callable[[str, float], None],
     ) -> None:
         from atlassegfm.report.stages import StageMeter
 
-        self.inputs, self.parameters, self.meter = inputs, parameters, StageMeter(progress)
+        self.inputs, self.series, self.parameters = inputs, series, parameters
+        self.meter = StageMeter(progress)
 
     def align(self, *, reverse: bool) -> None:
         """Read the scans and register them."""
@@ -94,8 +106,12 @@ class _Run:
         from atlassegfm.report.registration import align
 
         self.meter("read", 0.0)
-        fixed, moving = read_image(self.inputs["fixed"]), read_image(self.inputs["moving"])
-        labels = read_labels(self.inputs["moving_labels"]) if "moving_labels" in self.inputs else None
+        fixed, moving = (
+            read_image(self.inputs[role], series=self.series[role], option=f"--{role}-series")
+            for role in ("fixed", "moving")
+        )
+        with_labels = "moving_labels" in self.inputs
+        labels = read_labels(self.inputs["moving_labels"], image=moving) if with_labels else None
         given = {key: self.parameters[key] for key in ("seed", "device", "options")}
         settings = Settings(**given, progress=self.meter)
         self.aligned = align(fixed, moving, labels, self.parameters["method"], settings, reverse=reverse)
@@ -103,7 +119,7 @@ class _Run:
     def write(self, out: Path, name: str, *, jacobian: bool) -> tuple[list[Path], dict[str, Any]]:
         """Write everything into a scratch folder, then publish it together; returns the files and the report."""
         from atlassegfm.cli_checks import check_no_overwrite
-        from atlassegfm.report.json_report import to_json
+        from atlassegfm.report.json_report import source_facts, to_json
         from atlassegfm.report.outputs import publish, scratch_folder
         from atlassegfm.report.registration import build_report, write_files
 
@@ -112,7 +128,9 @@ class _Run:
             drafts = write_files(scratch, name, self.aligned, jacobian=jacobian)
             self.meter.close()
             more = {"parameters": self.parameters, "timings": self.meter.stages}
-            report = build_report(self.aligned, self.inputs, drafts, more)
+            volumes = {"fixed": self.aligned.fixed, "moving": self.aligned.moving, "moving_labels": self.aligned.labels}
+            inputs = {role: source_facts(path, volumes[role]) for role, path in self.inputs.items()}
+            report = build_report(self.aligned, inputs, drafts, more)
             drafts.append(scratch / f"{name}_register.json")
             drafts[-1].write_text(to_json(report), encoding="utf-8", newline="\n")
             # The transforms' file names were not known when the rest was checked.

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atlassegfm.cli_cohort import has_cohort, segment_cohort
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
 from atlassegfm.presets import PRESETS, preset_options
 from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
+from atlassegfm.report.formats import FORMATS, needs_probabilities, read_formats
 
 if TYPE_CHECKING:
     from atlassegfm.atlas import Atlas
@@ -27,9 +29,18 @@ BAD_INPUT, SOME_FAILED = 2, 3
 
 def segment_command(
     ctx: typer.Context,
-    queries: Annotated[list[Path], typer.Argument(metavar="QUERY...", help="Scans to segment.")],
+    queries: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="QUERY...",
+            help="Scans to segment: image files, DICOM folders or ZIPs; for cohorts also folders of those, globs in "
+            "quotes, or a CSV table.",
+        ),
+    ],
     atlas: Annotated[Path, typer.Option("--atlas", metavar="IMG", help="The labelled scan.")],
-    labels: Annotated[Path, typer.Option("--labels", metavar="SEG", help="Its label map.")],
+    labels: Annotated[
+        Path, typer.Option("--labels", metavar="SEG", help="Its label map, RTSTRUCT or DICOM segmentation.")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if missing.")],
     preset: Annotated[
         str,
@@ -66,13 +77,34 @@ def segment_command(
         ),
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="VALUES", help="Only these labels, such as 1,2,6.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON list on stdout, nothing else there.")] = False,
+    rois: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Only the labels of these names, such as Kidney_L,Kidney_R.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(metavar="N", help="DICOM series of the queries: number in the list, or UID.")
+    ] = None,
+    atlas_series: Annotated[str | None, typer.Option(metavar="N", help="DICOM series of the atlas.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help=f"What to write: {', '.join(FORMATS)}.")
+    ] = "nifti",
+    jobs: Annotated[str, typer.Option(metavar="N", help="Cohorts: scans side by side; auto: as many as fit.")] = "auto",
+    timeout: Annotated[
+        float | None, typer.Option(min=1.0, metavar="SECONDS", help="Cohorts: what one scan may take at the most.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Cohorts: try those again that failed before.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON on stdout, nothing else there: a list, of a cohort its cohort.json.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log what is being done to stderr.")] = False,
 ) -> None:
     """Segment scans from one labelled scan.
 
-    Writes QUERY_seg.nii.gz, QUERY_qc.png and QUERY_report.json into the output folder for every query. Exit code: 0 all
-    done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
+    Writes QUERY_seg.nii.gz, QUERY_qc.png and QUERY_report.json into the output folder for every query (with --format
+    others in place of the first). Folders of scans, globs and tables are cohorts, as is anything with --jobs, --timeout
+    or --retry-failed: each query in a process of its own, resumed when repeated, summed up in index.html. Exit code: 0
+    all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
     """
     from atlassegfm import cli_checks
     from atlassegfm.cli_display import set_up_logging
@@ -86,13 +118,22 @@ def segment_command(
     method = _with_preset(preset, given, registration_options)
     values = cli_checks.whole_numbers(only, "--only")
     names = cli_checks.label_names_source(label_names)
-    jobs = cli_checks.plan_jobs(queries, out, [atlas, labels])
+    chosen = {"only": values, "rois": cli_checks.names_given(rois, "--rois"), "series": atlas_series}
+    wanted = read_formats(formats)
+    if needs_probabilities(wanted, method["model"]):
+        method["keep_probabilities"] = True
     options = {**method, "device": device, "seed": seed}
+    if any(_given(ctx, key) for key in ("jobs", "timeout", "retry_failed")) or has_cohort(queries, series):
+        settings = {"atlas": atlas, "labels": labels, "choices": {"names": names, **chosen}, "options": options}
+        work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed}
+        segment_cohort(queries, out, {**settings, "formats": tuple(wanted)}, work, series=series, as_json=as_json)
+        return
+    planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     with cli_checks.output_folder(out):
         prepare_compute()
-        run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, quiet=as_json)
-        run.load_atlas(names, values)
-        results = [run.segment(job) for job in jobs]
+        run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, series, wanted, quiet=as_json)
+        run.load_atlas(names=names, **chosen)
+        results = [run.segment(job) for job in planned]
     _finish(results, as_json)
 
 
@@ -121,18 +162,27 @@ def _with_preset(preset: str, given: dict[str, str], registration_options: dict[
 class _Run:
     """One call of the command: the atlas, the options, and what is shown."""
 
-    def __init__(self, atlas_files: dict[str, Path], options: dict[str, Any], *, quiet: bool) -> None:
+    def __init__(
+        self,
+        atlas_files: dict[str, Path],
+        options: dict[str, Any],
+        series: str | None,
+        formats: list[str],
+        *,
+        quiet: bool,
+    ) -> None:
         self.atlas_files = atlas_files
         self.options = options
+        self.series, self.formats = series, formats
         self.quiet = quiet
         self.atlas: Atlas | None = None
 
-    def load_atlas(self, names: str | None, values: list[int] | None) -> None:
+    def load_atlas(self, **choices: Any) -> None:  # noqa: ANN401 - those of `Atlas.load`
         from atlassegfm.atlas import Atlas
         from atlassegfm.cli_display import say_warning
 
         files = self.atlas_files
-        self.atlas = Atlas.load(files["atlas_image"], files["atlas_labels"], names=names, only=values)
+        self.atlas = Atlas.load(files["atlas_image"], files["atlas_labels"], **choices)
         for notice in self.atlas.notices:
             say_warning(f"atlas: {notice}")
 
@@ -155,20 +205,21 @@ class _Run:
 
         with StepProgress(show=not self.quiet) as progress:
             progress("read", 0.0)
-            query = read_image(job.query)
+            query = read_image(job.query, series=self.series)
             # Imported late: a bad file is told about before torch is loaded.
             from atlassegfm.pipeline import segment
+            from atlassegfm.report.json_report import source_facts
             from atlassegfm.report.outputs import write_outputs
 
             segmentation = segment(self.atlas, query, progress=progress, **self.options)
             progress("write", 0.0)
-            outputs = write_outputs(
-                job.outputs.segmentation.parent,
-                job.stem,
-                query,
-                segmentation,
-                {"query": job.query, **self.atlas_files},
-            )
+            inputs = {
+                "query": source_facts(job.query, query),
+                "atlas_image": source_facts(self.atlas_files["atlas_image"], self.atlas.image),
+                "atlas_labels": source_facts(self.atlas_files["atlas_labels"], self.atlas.labels),
+            }
+            folder = job.outputs.report.parent
+            outputs = write_outputs(folder, job.stem, query, segmentation, inputs, self.formats)
         progress.report(job.stem)
         return segmentation, outputs, sum(progress.seconds.values())
 

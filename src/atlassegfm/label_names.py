@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,28 @@ def read_label_names(source: str | Path | Mapping[Any, Any]) -> LabelTable:
     if path.suffix.lower() == ".json":
         return LabelTable(_names_from_json(text, path))
     return _table_from_lines(text, path)
+
+
+def pick(available: dict[int, str], wanted: Sequence[str] | None, where: str | Path) -> list[int]:
+    """Label values of the wanted names; all for None.
+
+    Upper and lower case are the same unless a name is there exactly as wanted.
+
+    Raises
+    ------
+    InputError
+        If a name does not occur; lists those that do.
+    """
+    if wanted is None:
+        return list(available)
+    values: list[int] = []
+    for name in wanted:
+        exact = [value for value, known in available.items() if known == name]
+        found = exact or [value for value, known in available.items() if known.lower() == name.lower()]
+        if not found:
+            raise InputError(f"{where}: no structure is called {name!r}; it has {', '.join(available.values())}")
+        values += found
+    return sorted(set(values))
 
 
 def find_dataset_json(labels_path: str | Path) -> Path | None:

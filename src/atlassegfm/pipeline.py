@@ -54,6 +54,9 @@ class Segmentation:
         JSON-ready: parameters, timings, registration, one entry per label, warnings.
     warnings : list of str
         What the user should know.
+    probabilities : dict of int to (box, float32 array)
+        Per label value the fused probability within a box of the grid, outside of which it is 0; empty unless asked
+        for.
     """
 
     labels: Volume
@@ -63,6 +66,7 @@ class Segmentation:
     colours: dict[int, tuple[int, int, int]]
     report: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
+    probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
 
 
 class _Run:
@@ -75,6 +79,7 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
+        self.probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
@@ -111,6 +116,7 @@ def segment(
     seed: int = 0,
     progress: Progress | None = None,
     cache: RegistrationCache | None = None,
+    keep_probabilities: bool = False,
 ) -> Segmentation:
     """Carry the atlas's labels to a query and let image and model correct them.
 
@@ -144,6 +150,8 @@ def segment(
     cache : RegistrationCache, optional
         Registrations that were done before, for several runs on one pair; the report's "seconds_saved" tells what each
         found again had taken.
+    keep_probabilities : bool
+        Whether the result has the probabilities behind its labels; "none" as model has none.
 
     Returns
     -------
@@ -185,6 +193,7 @@ def segment(
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
     judge_label = LabelJudge(atlas, query, moved, forward, returned, backward)
+    run.probabilities = {} if keep_probabilities else None
     labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
     return _finish(run, labels, prior, alone, judge_label.verdicts)
 
@@ -266,6 +275,8 @@ def _segment_labels(
         fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)
         final.add(value, fused, box)
+        if run.probabilities is not None:
+            run.probabilities[value] = box, fused
         judge_label(value, box, fused, prompt.mask[box], answer[box])
     run.lap("model and fusion")
     return Volume(final.result(), grid), Volume(alone.result(), grid)
@@ -306,4 +317,5 @@ def _finish(
         colours=dict(atlas.colours),
         report=report,
         warnings=warnings,
+        probabilities=run.probabilities or {},
     )

@@ -46,8 +46,13 @@ class Grid:
             raise GeometryError("expected a finite 4x4 voxel-to-world affine")
         if not np.allclose(affine[3], (0, 0, 0, 1)):
             raise GeometryError(f"expected an affine whose last row is 0 0 0 1, got {affine[3].tolist()}")
-        lengths = np.linalg.norm(affine[:3, :3], axis=0)
-        if lengths.min() <= 0 or abs(np.linalg.det(affine[:3, :3] / lengths)) < MIN_SKEW:
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        if (
+            lengths.min() <= 0
+            or not np.isfinite(lengths).all()
+            or abs(np.linalg.det(affine[:3, :3] / lengths)) < MIN_SKEW
+        ):
             raise GeometryError("the voxel-to-world affine cannot be inverted (axes without length or in one plane)")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
@@ -62,6 +67,11 @@ class Grid:
     def voxel_volume_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)
+
+    @property
+    def voxel_edge_mm(self) -> float:
+        """Edge of the cube with a voxel's volume, in mm: the voxel size of a scan that is as fine in all directions."""
+        return float(np.cbrt(1000.0 * self.voxel_volume_ml))
 
     @property
     def size(self) -> int:

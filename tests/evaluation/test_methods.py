@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from atlassegfm.content import settings_key
 from atlassegfm.errors import InputError
 from atlassegfm.evaluation.methods import DEFAULT_METHODS, PRESETS, Method, parse_method, parse_methods
-from atlassegfm.evaluation.runs import plan_runs, settings_key
+from atlassegfm.evaluation.runs import plan_runs
 
 
 def runs_of(*names):

@@ -3,7 +3,6 @@
 import json
 import mmap
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from atlassegfm.evaluation.baselines import PROCEDURES
 from atlassegfm.evaluation.dataset import Dataset
 from atlassegfm.evaluation.methods import PRESETS, parse_method
 from atlassegfm.evaluation.protocol import plan
-from atlassegfm.evaluation.records import Record, safe_name
+from atlassegfm.evaluation.records import Record
 from atlassegfm.evaluation.runner import Settings, run
 from atlassegfm.evaluation.tables import failures, rows
 from atlassegfm.io import read_labels
@@ -156,15 +155,6 @@ def test_long_names_that_begin_alike_keep_their_own_predictions(toy, tmp_path, c
     paths = [record.output("final").prediction for record in done.records.values()]
     assert len(set(paths)) == len(paths) == 6
     assert all((tmp_path / "out" / path).exists() for path in paths)
-
-
-@pytest.mark.parametrize(("one", "other"), [("a b", "a-b"), ("x" * 60 + "1", "x" * 60 + "2"), ("a/b", "a=b")])
-def test_a_safe_name_is_another_one_for_each_text(one, other):
-    names = safe_name(one), safe_name(other)
-    assert names[0] != names[1]
-    for name in names:
-        assert re.fullmatch(r"[A-Za-z0-9._-]{1,60}", name)
-    assert safe_name("hippocampus_001") == "hippocampus_001"
 
 
 def test_failures_count_as_the_worst_and_are_listed(toy, tmp_path, copying, monkeypatch):

@@ -19,6 +19,8 @@ def test_working_spacing_never_beats_the_scan_and_bounds_the_cost():
     small = image((35, 50, 35), (1.0, 1.0, 1.0))
     assert working_spacing(small, small) == 1.0
     large = image((512, 512, 400), (0.8, 0.8, 1.0))
+    thick = image((100, 100, 20), (1.0, 1.0, 8.0))
+    assert working_spacing(thick, small) == working_spacing(small, thick) == 2.0
     spacing = working_spacing(large, large)
     assert np.prod(large.grid.with_spacing(spacing).shape) < 1.1 * TARGET_VOXELS
 

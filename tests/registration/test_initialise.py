@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from atlassegfm.registration.initialise import find_starts, turned_fits_better
+from atlassegfm.registration.initialise import StartSearch, _Correlator
 from atlassegfm.volume import Grid, Volume
 
 from .phantoms import apply, body_points, grid_of, moving_of, rigid, scan
@@ -26,7 +28,7 @@ def fixed() -> Volume:
 
 
 def best_error(fixed: Volume, moving: Volume, truth: np.ndarray, keep: int = 4) -> float:
-    starts = find_starts(fixed, scaled(moving), keep=keep)
+    starts = StartSearch(fixed, scaled(moving)).starts(keep)
     assert len(starts) == keep
     assert [s.score for s in starts] == sorted((s.score for s in starts), reverse=True)
     return min(np.linalg.norm(apply(s.matrix, POINTS) - apply(truth, POINTS), axis=1).mean() for s in starts)
@@ -76,20 +78,20 @@ def test_a_size_of_15_percent(fixed):
 
 
 def test_scores_are_a_correlation(fixed):
-    start = find_starts(fixed, fixed, keep=1)[0]
+    start = StartSearch(fixed, fixed).starts(1)[0]
     assert 0.9 < start.score <= 1.0 + 1e-6
     np.testing.assert_allclose(apply(start.matrix, POINTS), POINTS, atol=5.1)
 
 
 def test_images_without_anything_in_common_score_low(fixed):
     noise = np.random.default_rng(0).uniform(size=fixed.grid.shape).astype(np.float32)
-    assert find_starts(fixed, Volume(noise, fixed.grid), keep=1)[0].score < 0.3
+    assert StartSearch(fixed, Volume(noise, fixed.grid)).starts(1)[0].score < 0.3
 
 
 def test_one_slice_thick_images_are_taken():
     thin = scaled(scan(grid_of((5, 5, 5), (132, 112, 10))))
     assert isinstance(thin.grid, Grid)
-    assert len(find_starts(thin, thin, keep=3)) == 3
+    assert len(StartSearch(thin, thin).starts(3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -98,4 +100,26 @@ def test_one_slice_thick_images_are_taken():
 def test_a_turn_by_right_angles_fits_better_only_where_the_header_lies(fixed, axis, angle, lies):
     moving = moving_of(grid_of((5, 5, 5)), np.eye(4))
     motion = rigid(axis, angle)
-    assert turned_fits_better(fixed, Volume(moving.data, Grid(moving.grid.shape, motion @ moving.affine))) is lies
+    lying = Volume(moving.data, Grid(moving.grid.shape, motion @ moving.affine))
+    assert StartSearch(fixed, lying).turned_fits_better is lies
+
+
+@pytest.mark.parametrize("size", [(6, 7, 5), (20, 9, 24)])
+@pytest.mark.parametrize("at", list(itertools.product((0.0, 1.0), repeat=3)))
+def test_every_shift_is_found_whichever_image_is_larger(size, at):
+    rng = np.random.default_rng(1)
+    moving = rng.random((18, 20, 16)).astype(np.float32)
+    corner = [round(a * (n - s)) for a, n, s in zip(at, moving.shape, size, strict=True)]
+    if any(c < 0 for c in corner):
+        # Then the fixed image surrounds the moving one along that axis: noise fills it up.
+        around = rng.random([max(n, s) for n, s in zip(moving.shape, size, strict=True)]).astype(np.float32)
+        offset = [max(0, -c) for c in corner]
+        around[tuple(slice(o, o + n) for o, n in zip(offset, moving.shape, strict=True))] = moving
+        low = [c + o for c, o in zip(corner, offset, strict=True)]
+        fixed = around[tuple(slice(a, a + s) for a, s in zip(low, size, strict=True))]
+    else:
+        fixed = moving[tuple(slice(c, c + s) for c, s in zip(corner, size, strict=True))]
+    mask = np.ones_like(moving)
+    score, shift = _Correlator(fixed, np.array(moving.shape)).best(moving, mask)
+    assert shift.tolist() == corner
+    assert score > 0.5

@@ -5,16 +5,16 @@ Everything is in voxels of an isotropic working grid: the network never learns m
 
 from __future__ import annotations
 
-import edt
 import numpy as np
 
+from atlassegfm.builtin import distance
 from atlassegfm.prompts import Box, Point
 from atlassegfm.volume import bounding_box
 
 #: The network's input channels in order: image twice (whole crop; around the prior), prompts.
 CHANNELS = ("image", "contrast", "prior", "rivals", "click", "box")
 #: Signed distances are cut here, voxels, and divided by it.
-CLIP_VOXELS = 8.0
+CLIP_VOXELS = 8
 #: Width of the click's ball: standard deviation in voxels.
 CLICK_SIGMA = 2.5
 #: Percentiles between which intensities count.
@@ -28,8 +28,6 @@ STRIDE = 2
 def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Distance to the border of `mask` in voxels, positive inside, cut at `CLIP_VOXELS` and scaled to [-1, 1].
 
-    The border runs between voxels: the innermost and outermost voxels lie half a voxel from it.
-
     Parameters
     ----------
     mask : numpy.ndarray of bool, shape (I, J, K)
@@ -41,15 +39,10 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     """
     if not mask.any():
         return np.full(mask.shape, -1.0, dtype=np.float32)
-    if mask.all():
-        return np.ones(mask.shape, dtype=np.float32)
     out = np.full(mask.shape, -1.0, dtype=np.float32)
     # Beyond the clipping distance nothing has to be computed.
-    box = bounding_box(mask, margin=int(CLIP_VOXELS) + 1)
-    part = np.ascontiguousarray(mask[box])
-    inside = edt.edt(part.view(np.uint8), parallel=1)
-    outside = edt.edt((~part).view(np.uint8), parallel=1)
-    out[box] = np.clip(np.where(part, inside - 0.5, 0.5 - outside) / np.float32(CLIP_VOXELS), -1.0, 1.0)
+    box = bounding_box(mask, margin=CLIP_VOXELS + 1)
+    out[box] = distance.signed_distance(mask[box], CLIP_VOXELS) / np.float32(CLIP_VOXELS)
     return out
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlassegfm.content import code_digest, safe_name, settings_key
 from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS
 from atlassegfm.evaluation.dataset import file_digest
 from atlassegfm.evaluation.protocol import Pair
-from atlassegfm.evaluation.runs import CASE_FORMAT, Run, settings_key
+from atlassegfm.evaluation.runs import CASE_FORMAT, Run
 from atlassegfm.io import write_text_atomic
 
 if TYPE_CHECKING:
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Procedures that use the other atlases of the protocol, so that these belong to what decides the numbers.
 POOL_PROCEDURES = ("label-fusion", "majority-vote")
-#: Characters of a name as part of a file name.
-LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -154,38 +150,6 @@ def _weights_digest(run: Run) -> str:
     return "" if info.missing() else file_digest(info.weights())
 
 
-@cache
-def code_digest() -> str:
-    """Version of this package and a hash of the source files that decide numbers.
-
-    The version alone would let a developer resume with results of older code. What only plans, counts and draws
-    (reports, command line, the rest of this package) is left out, so that a new table does not cost a new run.
-    """
-    from importlib.metadata import version
-
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(version("atlassegfm").encode())
-    for path in sorted(root.rglob("*.py")):
-        parts = path.relative_to(root).parts
-        bystander = parts[0] in ("report", "evaluation") or parts[0].startswith("cli")
-        if not bystander or parts[-1] == "metrics.py" or "baselines" in parts:
-            digest.update("/".join(parts).encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
 def record_path(folder: Path, pair: Pair, run: Run, key: str) -> Path:
     """File of a record: readable first, unique through the key's beginning."""
     return folder / "cases" / f"{safe_name(pair.atlas)}__{safe_name(pair.query)}__{safe_name(run.label)}__{key}.json"
-
-
-def safe_name(text: str) -> str:
-    """Text as part of a file name, another one for each text.
-
-    Letters, digits, dot, dash and underscore are kept. A text with others, or with more than `LONGEST_NAME`, is changed
-    and gets the beginning of its hash behind it.
-    """
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text)
-    if plain == text and len(text) <= LONGEST_NAME:
-        return text
-    mark = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{plain[: LONGEST_NAME - len(mark) - 1]}-{mark}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from atlassegfm.content import settings_key
 from atlassegfm.evaluation.methods import Method
 
 #: Raised when the metrics or the content of case files change, so that old files are not taken for new ones.
@@ -90,8 +89,3 @@ def _depends_on(method: Method, output: str) -> tuple:
         return (None, id(method))
     model = (method.alignment, method.model, method.prompt, method.customise, method.options)
     return model if output == "model" else (*model, method.fusion)
-
-
-def settings_key(settings: dict[str, Any]) -> str:
-    """Sixteen hexadecimal digits that stand for a JSON-able value."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

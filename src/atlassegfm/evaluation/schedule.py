@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
-from typing import Any
 
 from atlassegfm.evaluation.work import Task, execute, failed_record
+from atlassegfm.processes import end_with_parent, exit_reason, process_context, threads_in_environment
 
+#: What the fork server imports once, so that no process has to wait for torch.
+PRELOAD = "atlassegfm.evaluation.preload"
 #: Called after each finished task with the number of finished tasks, the number of all, and a short text.
 Progress = Callable[[int, int, str], None]
 
@@ -46,9 +44,9 @@ def run_tasks(
             execute(task)
             report(n, len(tasks), _text(task))
         return
-    context = _context(start)
+    context = process_context(start, PRELOAD)
     waiting, running, done = list(tasks), {}, 0
-    with _threads_in_environment(tasks):
+    with threads_in_environment(tasks[0].threads if tasks else None):
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -72,33 +70,8 @@ def run_tasks(
 
 def _execute_watched(task: Task) -> None:
     """Execute a task, and end with the process that asked for it, however that ended."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        # A killed parent cannot terminate its children; left alone they would go on computing for nobody.
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    end_with_parent()
     execute(task)
-
-
-def _context(start: str | None) -> Any:  # noqa: ANN401
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context(start or ("forkserver" if "forkserver" in methods else "spawn"))
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["atlassegfm.evaluation.preload"])
-    return context
-
-
-@contextlib.contextmanager
-def _threads_in_environment(tasks: Sequence[Task]) -> Iterator[None]:
-    """OpenMP reads its number of threads when torch is imported, so children must find it in the environment."""
-    threads = tasks[0].threads if tasks else None
-    if threads is None or "OMP_NUM_THREADS" in os.environ:
-        yield
-        return
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    try:
-        yield
-    finally:
-        del os.environ["OMP_NUM_THREADS"]
 
 
 def _fill_gaps(task: Task, exitcode: int | None) -> None:
@@ -106,9 +79,7 @@ def _fill_gaps(task: Task, exitcode: int | None) -> None:
     for run, key, path in task.runs:
         if path.exists():
             continue
-        # Negative codes are signals; -9 is what the kernel sends when memory runs out.
-        reason = "killed, most likely out of memory" if exitcode == -9 else f"ended with code {exitcode}"
-        failed_record(task, run, key, f"the process of this pair was lost ({reason})").write(path)
+        failed_record(task, run, key, f"the process of this pair was lost ({exit_reason(exitcode)})").write(path)
 
 
 def _text(task: Task) -> str:

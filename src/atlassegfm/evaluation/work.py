@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from atlassegfm.atlas import Atlas, present_values
+from atlassegfm.content import safe_name
 from atlassegfm.errors import AtlasSegError, InputError
 from atlassegfm.evaluation.baselines import PROCEDURES, Job, Outcome
 from atlassegfm.evaluation.dataset import Case
 from atlassegfm.evaluation.memory import peak_mb, reset_peak
 from atlassegfm.evaluation.metrics import label_metrics
 from atlassegfm.evaluation.protocol import Pair
-from atlassegfm.evaluation.records import Output, Record, safe_name
+from atlassegfm.evaluation.records import Output, Record
 from atlassegfm.evaluation.runs import Run
 from atlassegfm.io import read_image, read_labels, write_labels
 from atlassegfm.volume import Volume

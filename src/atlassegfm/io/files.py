@@ -31,6 +31,34 @@ def image_suffix(path: str | Path) -> str | None:
     return next((s for s in IMAGE_SUFFIXES if name.endswith(s) and len(name) > len(s)), None)
 
 
+def is_zip(path: str | Path) -> bool:
+    """Whether a path is called a ZIP archive."""
+    return Path(path).suffix.lower() == ".zip"
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a path is read as DICOM: a folder, a ZIP archive, or a file that begins as DICOM does.
+
+    Files with the suffix of another image format are not, whatever is in them.
+    """
+    path = Path(path)
+    if path.is_dir() or (is_zip(path) and path.is_file()):
+        return True
+    if image_suffix(path) is not None or not path.is_file():
+        return False
+    with read_errors(path), path.open("rb") as stream:
+        return starts_like_dicom(stream)
+
+
+def starts_like_dicom(stream: IO[bytes]) -> bool:
+    """Whether the next bytes are those that DICOM begins with: preamble and magic word, or a first tag without them."""
+    start = stream.read(132)
+    if start[128:] == b"DICM":
+        return True
+    # Group 0002 or 0008 in little-endian order, an element above 0 and below 256.
+    return start[:2] in (b"\x02\x00", b"\x08\x00") and start[2:3] != b"\0" and start[3:4] == b"\0"
+
+
 def stem(path: str | Path) -> str:
     """File name without its image suffix: ``a.b.nii.gz`` -> ``a.b``; other names stay as they are."""
     name, suffix = Path(path).name, image_suffix(path)

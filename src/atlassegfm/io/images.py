@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from atlassegfm.errors import GeometryError, InputError
-from atlassegfm.io.files import IMAGE_SUFFIXES, check_file, image_suffix
+from atlassegfm.io.files import IMAGE_SUFFIXES, check_file, image_suffix, is_dicom, stem
 from atlassegfm.io.stored import StoredImage
 from atlassegfm.volume import Volume
 
@@ -19,11 +19,12 @@ MAX_LABEL = 2**32 - 1
 
 
 def _read_stored(path: str | Path) -> StoredImage:
+    """A file in one of the formats that have a suffix."""
     path = check_file(path)
     suffix = image_suffix(path)
     if suffix is None:
         raise InputError(
-            f"{path}: expected an image file ({', '.join(IMAGE_SUFFIXES)}), got "
+            f"{path}: expected DICOM or an image file ({', '.join(IMAGE_SUFFIXES)}), got "
             f"{path.suffix or 'a name without suffix'}; convert it"
         )
     # The file libraries take a while to import; `atlassegfm --help` does without them.
@@ -36,15 +37,25 @@ def _read_stored(path: str | Path) -> StoredImage:
     return read_itk(path)
 
 
-def read_image(path: str | Path, *, dtype: type | np.dtype = np.float32) -> Volume:
-    """Read a 3D image: NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd).
+def read_image(
+    path: str | Path,
+    *,
+    dtype: type | np.dtype = np.float32,
+    series: str | None = None,
+    option: str = "--series",
+    prefer: str = "",
+) -> Volume:
+    """Read a 3D image: DICOM, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd).
 
     Parameters
     ----------
     path : str or Path
-        The file. Trailing axes of length one are dropped; slope and intercept are applied.
+        The file; for DICOM a folder, a ZIP archive or a multi-frame file. Trailing axes of length one are dropped;
+        slope and intercept are applied.
     dtype : floating type
         Type of the voxel values.
+    series, option, prefer : str
+        Which DICOM series (see `atlassegfm.io.dicom.series.find_series`).
 
     Returns
     -------
@@ -60,7 +71,14 @@ def read_image(path: str | Path, *, dtype: type | np.dtype = np.float32) -> Volu
     GeometryError
         If its voxel-to-world affine is not invertible.
     """
-    stored = _read_stored(path)
+    if is_dicom(path):
+        from atlassegfm.io.dicom import read_series
+
+        stored = read_series(path, series, option=option, prefer=prefer)
+    else:
+        if series is not None:
+            raise InputError(f"{option} {series}: {path} is not DICOM, so there is no series to choose; leave it out")
+        stored = _read_stored(path)
     data = stored.values(dtype)
     # min and max are NaN or infinite when any voxel is; that spares a boolean copy of a good image.
     low, high = float(data.min()), float(data.max())
@@ -76,25 +94,53 @@ def read_image(path: str | Path, *, dtype: type | np.dtype = np.float32) -> Volu
     return Volume(data, stored.grid, stored.meta)
 
 
-def read_labels(path: str | Path) -> Volume:
-    """Read a 3D label map; the formats are those of `read_image`.
+def scan_name(path: str | Path, series: str | None = None, *, option: str = "--series") -> str:
+    """What results of a scan are named after: the file's name without suffix, for DICOM a name that tells no patient.
+
+    Parameters
+    ----------
+    path, series, option
+        As for `read_image`.
+
+    Raises
+    ------
+    InputError
+        If it is DICOM and the series that is meant cannot be found.
+    """
+    if not is_dicom(path):
+        return stem(path)
+    from atlassegfm.io.dicom import find_series
+
+    return find_series(path, series, option=option)[0].name
+
+
+def read_labels(path: str | Path, *, image: Volume | None = None, rois: Sequence[str] | None = None) -> Volume:
+    """Read a 3D label map; the formats are those of `read_image`, and RTSTRUCT and DICOM segmentations.
 
     Parameters
     ----------
     path : str or Path
         The file. Floating and scaled files are accepted when their values are integers.
+    image : Volume, optional
+        The image that the labels belong to; an RTSTRUCT needs it, as it has no voxels of its own.
+    rois : sequence of str, optional
+        Structures to take out of an RTSTRUCT or DICOM segmentation, by name; all if None.
 
     Returns
     -------
     Volume
         Data in the smallest of uint8, uint16 and uint32 that holds the values (an empty map is allowed).
-        ``meta["label_names"]`` holds the names kept in the file, if `write_labels` wrote it.
+        ``meta["label_names"]`` and ``meta["label_colours"]`` hold what the file has of them.
 
     Raises
     ------
     InputError, GeometryError
         As for `read_image`, and if a value is not a whole number, negative, or larger than `MAX_LABEL`.
     """
+    if is_dicom(path):
+        from atlassegfm.io.dicom import read_dicom_labels
+
+        return read_dicom_labels(path, image, rois)
     stored = _read_stored(path)
     exact = not stored.scaled and stored.data.dtype.kind in "iu"
     values = stored.data if exact else stored.values(np.float64)

@@ -27,7 +27,9 @@ from atlassegfm.io.files import (
     read_errors,
     read_exactly,
 )
+from atlassegfm.io.seg_nrrd import segments_in
 from atlassegfm.io.stored import StoredImage, make_grid
+from atlassegfm.quiet import STDERR, STDOUT, silenced
 from atlassegfm.volume import Grid
 
 T = TypeVar("T")
@@ -68,8 +70,7 @@ def read_itk(path: Path) -> StoredImage:
     nrrd = _IO[image_suffix(path)] == "NrrdImageIO"
     with read_errors(path):
         fields, payload = _nrrd_header(path) if nrrd else _meta_header(path)
-        if payload.file is not None and not payload.file.is_file():
-            raise InputError(f"{path}: its data file {payload.file.name} is not beside it; copy both into one folder")
+        _check_data_files(path, fields, payload)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_IO[image_suffix(path)])
     reader.SetFileName(str(path))
@@ -88,8 +89,34 @@ def read_itk(path: Path) -> StoredImage:
     if data is None:
         image = _run(path, reader.Execute)
         data = sitk.GetArrayFromImage(image).reshape(spatial[::-1]).transpose(2, 1, 0)
-    meta = {"format": "nrrd" if nrrd else "metaimage", "notices": tuple(notices), "label_names": _names(reader)}
+    # SimpleITK does not take back the keys of a damaged header that are no text.
+    keys = [key for key in reader.GetMetaDataKeys() if key.isascii()]
+    names, colours = segments_in({key: reader.GetMetaData(key) for key in keys})
+    meta = {
+        "format": "nrrd" if nrrd else "metaimage",
+        "notices": tuple(notices),
+        "label_names": _names(reader) or names,
+        "label_colours": colours,
+    }
     return StoredImage(data, grid, meta=meta)
+
+
+def _check_data_files(path: Path, fields: Mapping[str, str], payload: _Payload) -> None:
+    """Refuse a header whose voxels are missing or lie outside its folder: it could show any file of the machine."""
+    if payload.file is None:
+        with path.open("rb") as stream:
+            lines = stream.read(MAX_HEADER_BYTES).decode("utf-8", "replace").splitlines()
+        pattern = fields.get("elementdatafile", fields.get("data file", fields.get("datafile", "")))
+        if any(".." in name or "/" in name or "\\" in name for name in (pattern, *lines) if "=" not in name):
+            raise InputError(f"{path}: its data files are not all beside it; copy all into one folder")
+    elif (
+        "\0" in str(payload.file)
+        or not payload.file.resolve().is_relative_to(path.parent.resolve())
+        or not payload.file.is_file()
+    ):
+        raise InputError(f"{path}: its data file {payload.file.name!r} is not beside it; copy both into one folder")
+    if fields.get("encoding", "").lower() in ("bzip2", "bz2"):
+        raise InputError(f"{path}: its voxels are compressed with bzip2, which is not read; save it with gzip or raw")
 
 
 def _run(path: Path, step: Callable[[], T]) -> T:
@@ -97,7 +124,8 @@ def _run(path: Path, step: Callable[[], T]) -> T:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        return step()
+        with silenced(STDOUT, STDERR):
+            return step()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise InputError(f"{path}: SimpleITK cannot read it ({reason}); export it again") from error
@@ -169,6 +197,10 @@ def _meta_header(path: Path) -> tuple[dict[str, str], _Payload]:
     missing = [key for key in wanted if key.lower() not in fields]
     if missing:
         raise InputError(f"{path}: not a MetaImage file (no {missing[0]} in its header); export it again")
+    # SimpleITK crashes on an absurd number of axes.
+    axes = fields["ndims"]
+    if axes not in ("1", "2", "3", "4", "5") or len(fields["dimsize"].split()) != int(axes):
+        raise InputError(f"{path}: its header claims {axes} axes of {fields['dimsize']} voxels; export it again")
     encoding = "deflate" if fields.get("compresseddata", "").lower() == "true" else "raw"
     # Other spellings and layouts are left to SimpleITK.
     if fields.get("binarydata", "").lower() != "true" or fields.get("headersize", "0") != "0":
@@ -204,7 +236,9 @@ def _voxels(path: Path, payload: _Payload, shape: tuple[int, int, int], dtype: n
     """Voxels in the file's axis order; None where SimpleITK has to read them (text, lists of files, skipped bytes)."""
     needed = math.prod(shape) * dtype.itemsize
     if payload.file is None or payload.encoding == "other":
-        check_size(path, shape, needed, needed)
+        # Lists, text and skipped bytes: what all files beside it can hold bounds what SimpleITK may allocate.
+        beside = [payload.file] if payload.file is not None else [p for p in path.parent.iterdir() if p.is_file()]
+        check_size(path, shape, sum(p.stat().st_size for p in beside) * MAX_DEFLATE_RATIO, needed)
         return None
     available = payload.file.stat().st_size - payload.offset
     check_size(path, shape, available * (1 if payload.encoding == "raw" else MAX_DEFLATE_RATIO), needed)
@@ -215,7 +249,14 @@ def _voxels(path: Path, payload: _Payload, shape: tuple[int, int, int], dtype: n
     return np.frombuffer(block, dtype=dtype).reshape(shape, order="F")
 
 
-def write_itk(path: Path, data: np.ndarray, grid: Grid, *, names: Mapping[int, str] | None = None) -> None:
+def write_itk(
+    path: Path,
+    data: np.ndarray,
+    grid: Grid,
+    *,
+    names: Mapping[int, str] | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> None:
     """Write a compressed .nrrd or .mha file; the same input gives the same bytes.
 
     Parameters
@@ -228,6 +269,8 @@ def write_itk(path: Path, data: np.ndarray, grid: Grid, *, names: Mapping[int, s
         RAS+ mm.
     names : mapping of int to str, optional
         Label names, kept as JSON under `NAMES_KEY`.
+    fields : mapping of str to str, optional
+        Further key/value pairs for the header.
     """
     suffix = image_suffix(path)
     if suffix not in (".nrrd", ".mha"):
@@ -240,6 +283,8 @@ def write_itk(path: Path, data: np.ndarray, grid: Grid, *, names: Mapping[int, s
     if names:
         labels = {str(int(value)): str(name) for value, name in sorted(names.items())}
         image.SetMetaData(NAMES_KEY, json.dumps(labels))
+    for key, value in (fields or {}).items():
+        image.SetMetaData(key, value)
     writer = sitk.ImageFileWriter()
     writer.SetImageIO(_IO[suffix])
     writer.UseCompressionOn()

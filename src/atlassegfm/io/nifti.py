@@ -232,8 +232,9 @@ def write_nifti(
     header["scl_slope"], header["scl_inter"] = 1, 0
     for field in ("cal_min", "cal_max", "intent_p1", "intent_p2", "intent_p3"):
         header[field] = 0
-    for field in ("intent_name", "aux_file"):
-        header[field] = b""
+    for field in ("intent_name", "aux_file", "db_name"):  # free text, in which programs keep patients' names
+        if field in header:  # NIfTI-2 has no db_name
+            header[field] = b""
     header["intent_code"] = LABEL_INTENT if labels else 0
     header["descrip"] = b"AtlasSegFM label map" if labels else b"AtlasSegFM image"
     header["magic"] = header.single_magic

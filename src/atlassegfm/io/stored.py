@@ -45,8 +45,11 @@ class StoredImage:
             if not self.scaled:
                 return np.ascontiguousarray(self.data, dtype=dtype)
             out = np.empty(self.data.shape, dtype=dtype)
-            for k in range(out.shape[2]):  # a slice at a time: no float64 copy of the whole image
-                out[..., k] = self.data[..., k] * np.float64(self.slope) + np.float64(self.inter)
+            # A slice at a time, across the longest stride: no float64 copy of the whole image, no jumps in memory.
+            axis = int(np.argmax(self.data.strides))
+            stored, scaled = np.moveaxis(self.data, axis, 0), np.moveaxis(out, axis, 0)
+            for n in range(stored.shape[0]):
+                scaled[n] = stored[n] * np.float64(self.slope) + np.float64(self.inter)
             return out
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
+from atlassegfm.quiet import STDOUT, silenced
 from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.files import read_transform
 from atlassegfm.registration.itk import LPS, upright_image
-from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Transform
 from atlassegfm.volume import Volume

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
+from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
-from atlassegfm.registration.initialise import find_starts, turned_fits_better
+from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
-from atlassegfm.registration.measures import folding_percent
 from atlassegfm.registration.options import OwnOptions
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
@@ -29,8 +29,10 @@ from atlassegfm.volume import Volume
 LINEAR_VOXELS = (32, 64)
 #: Starts refined by the linear step of the rigid and affine methods.
 STARTS = 5
+#: A finest level is made coarser for speed as long as it keeps so many voxels.
+FEWEST_VOXELS = 250_000
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
-MIN_LEVEL_VOXELS = 8
+MIN_LEVEL_VOXELS = 10
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,26 @@ class Plan:
     ----------
     starts : int
         Starts refined by the linear step and tried on the coarsest level.
-    voxels : int
-        Voxels of the finest working copy aimed at.
     knobs : DeformableSettings
         Levels and their iterations.
+    coarser : float
+        Voxel size of the finest level relative to the finest working copies, as long as that leaves `FEWEST_VOXELS`.
     """
 
     starts: int
-    voxels: int
     knobs: DeformableSettings
+    coarser: float = 1.0
+
+    def spacing(self, fixed: Volume, moving: Volume) -> float:
+        """Voxel size of the finest level in mm."""
+        finest = working_spacing(fixed, moving)
+        return min(self.coarser * finest, working_spacing(fixed, moving, FEWEST_VOXELS))
 
 
 #: By quality; measured in docs/decisions/0002-registration.md.
 PLANS = {
-    "fast": Plan(3, TARGET_VOXELS // 8, DeformableSettings((2, 1), (100, 30))),
-    "default": Plan(5, TARGET_VOXELS, DeformableSettings()),
+    "fast": Plan(3, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
+    "default": Plan(STARTS, DeformableSettings()),
 }
 
 
@@ -73,24 +80,13 @@ class _Clock:
 
 
 def _linear(
-    fixed: Volume,
-    moving: Volume,
-    settings: Settings,
-    clock: _Clock,
-    *,
-    dof: int,
-    starts: int = STARTS,
-    wide: bool = False,
+    search: StartSearch, settings: Settings, clock: _Clock, *, dof: int, starts: int, wide: bool = False
 ) -> tuple[list[Fit], dict[str, Any]]:
-    """Linear candidates from every start, best first, and facts for the report; see `find_starts` for `wide`.
-
-    `fixed` and `moving` are working copies.
-    """
-    settings.progress("searching a start", 0.0)
-    found = find_starts(fixed, moving, keep=starts, wide=wide)
+    """Linear candidates from every start, best first, and facts for the report; see `StartSearch` for `wide`."""
+    found = search.starts(starts, wide=wide)
     clock.lap("start")
     settings.progress("linear registration", 0.0)
-    fits = affine_candidates(*_level(fixed, moving, LINEAR_VOXELS[0]), found, dof=dof)
+    fits = affine_candidates(*_level(search.fixed, search.moving, LINEAR_VOXELS[0]), found, dof=dof)
     clock.lap("linear")
     if not fits or found[0].score <= 0:
         raise RegistrationError(
@@ -111,7 +107,8 @@ def _linear_only(fixed: Volume, moving: Volume, settings: Settings, dof: int) ->
     spacing = working_spacing(fixed, moving)
     fixed, moving = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
     clock.lap("working copies")
-    fits, facts = _linear(fixed, moving, settings, clock, dof=dof)
+    settings.progress("searching a start", 0.0)
+    fits, facts = _linear(StartSearch(fixed, moving), settings, clock, dof=dof, starts=STARTS)
     problem = LinearProblem(*_level(fixed, moving, LINEAR_VOXELS[1]))
     fit = max((optimise(problem, f.matrix, dof) for f in fits[:2]), key=lambda f: f.score)
     clock.lap("linear, fine")
@@ -125,12 +122,12 @@ def identity(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationR
 
 
 def rigid(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
-    """Rigid registration from any start; see `initialise.find_starts` and `linear.optimise`."""
+    """Rigid registration from any start; see `initialise.StartSearch` and `linear.optimise`."""
     return _linear_only(fixed, moving, settings, dof=6)
 
 
 def affine(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
-    """Rigid, then affine registration from any start; see `initialise.find_starts` and `linear.optimise`."""
+    """Rigid, then affine registration from any start; see `initialise.StartSearch` and `linear.optimise`."""
     return _linear_only(fixed, moving, settings, dof=12)
 
 
@@ -140,12 +137,18 @@ class _Search:
     def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
         self.settings, self.plan = settings, plan
         self.clock, self.device = _Clock(), torch.device(settings.device)
-        self.spacing = working_spacing(fixed, moving, plan.voxels)
+        self.spacing = plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
         self.knobs = _fitting_levels(plan.knobs, fixed, moving, self.spacing)
         self.coarsest = self.copies(self.knobs.factors[0])
         self.clock.lap("working copies")
         self.attempts: list[dict[str, Any]] = []
+
+    @cached_property
+    def starts(self) -> StartSearch:
+        """Made when it is first asked for: the positions in the headers need none."""
+        self.settings.progress("searching a start", 0.0)
+        return StartSearch(self.fixed, self.moving)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
@@ -157,9 +160,7 @@ class _Search:
         """Best alignment from the usual or the wide starts; ``dof=0``: the positions in the headers alone."""
         matrices, facts = [np.eye(4)], {}
         if dof:
-            found = _linear(
-                self.fixed, self.moving, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide
-            )
+            found = _linear(self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide)
             matrices, facts = [fit.matrix for fit in found[0]], found[1]
         self.settings.progress("deformable registration", 0.0)
         candidates = try_candidates(*self.coarsest, matrices, self.knobs, self.device)
@@ -178,22 +179,15 @@ class _Search:
         self.clock.lap("candidates")
         return best
 
-    def _turned(self) -> bool:
-        found = turned_fits_better(self.fixed, self.moving)
-        self.clock.lap("start")
-        return found
-
     def best(self, dof: int) -> Candidate:
         """The first attempt, or where that one does not convince, the better of it and one from wide starts."""
         first = self.attempt(dof)
-        if not dof or (first.convincing and not self._turned()):
+        if not dof or (first.convincing and not self.starts.turned_fits_better):
             return first
         return max((first, self.attempt(dof, wide=True)), key=lambda candidate: candidate.score)
 
 
-def deformable(
-    fixed: Volume, moving: Volume, settings: Settings, plan: Plan | None = None, *, dof: int = 12
-) -> RegistrationResult:
+def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 12) -> RegistrationResult:
     """Default method: affine from any start, then greedy diffeomorphic LNCC.
 
     An alignment that does not convince (see `deformable.Candidate`) is tried again from starts turned by right angles;
@@ -205,8 +199,6 @@ def deformable(
         Images with raw intensities.
     settings : Settings
         Device, progress and the quality (`options.OwnOptions`); nothing here is random.
-    plan : Plan, optional
-        In place of that of the quality.
     dof : {12, 6, 0}
         Alignment before it: affine, rigid, none.
 
@@ -220,13 +212,12 @@ def deformable(
     RegistrationError
         If the images look alike nowhere.
     """
-    plan = plan or PLANS[OwnOptions(**settings.options).quality]
-    search = _Search(fixed, moving, settings, plan)
+    search = _Search(fixed, moving, settings, PLANS[OwnOptions(**settings.options).quality])
     best = search.best(dof)
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
-    field, history = register_deformable(
+    field, history, folding = register_deformable(
         levels, best, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
     )
     search.clock.lap("deformable")
@@ -239,7 +230,7 @@ def deformable(
         "working_spacing_mm": search.spacing,
         "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
         "steps": [len(values) for values in history],
-        "folding_percent": folding_percent(field),
+        "folding_percent": folding,
     }
     warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
     return RegistrationResult(Transform((field, Affine(best.matrix))), facts, search.clock.seconds, warnings)

@@ -13,8 +13,8 @@ from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.volume import Volume
 
-#: Voxels of a working copy aimed at; finer than the finest native spacing it never gets.
-TARGET_VOXELS = 2_000_000
+#: Most voxels of a working copy; more than the scan itself has it never gets.
+TARGET_VOXELS = 6_000_000
 #: Intensities outside these percentiles are clamped.
 CLAMP_PERCENTILES = (0.5, 99.5)
 
@@ -39,13 +39,14 @@ def clamped(image: Volume) -> Volume:
 
 
 def working_spacing(fixed: Volume, moving: Volume, voxels: int = TARGET_VOXELS) -> float:
-    """Isotropic voxel size in mm at which both images have about so many voxels, of two digits.
+    """Isotropic voxel size in mm, of two digits: as many voxels as the coarser image has, but no more than `voxels`.
 
-    With rounded sizes the queries of a cohort share the atlas's copies although their extents differ a little.
+    Between thick slices nothing is seen that finer voxels could hold. With rounded sizes the queries of a cohort share
+    the atlas's copies although their extents differ a little.
     """
     volume = float(np.sqrt(np.prod(fixed.grid.extent_mm) * np.prod(moving.grid.extent_mm)))
-    finest = float(max(fixed.spacing.min(), moving.spacing.min()))
-    return max(finest, float(f"{(volume / voxels) ** (1.0 / 3.0):.2g}"))
+    edge = max(fixed.grid.voxel_edge_mm, moving.grid.voxel_edge_mm, float(np.cbrt(volume / voxels)))
+    return float(f"{edge:.2g}")
 
 
 def scaled_copy(image: Volume, spacing_mm: float) -> Volume:

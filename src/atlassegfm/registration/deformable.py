@@ -10,8 +10,9 @@ import torch
 
 from atlassegfm.registration.grids import gradient, voxel_map
 from atlassegfm.registration.level import DeformableSettings, Level, TwoWays
-from atlassegfm.registration.operators import Operators
+from atlassegfm.registration.operators import Operators, operators
 from atlassegfm.registration.transform import Displacement
+from atlassegfm.registration.unfold import unfolded
 from atlassegfm.volume import Grid, Volume
 
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
@@ -23,6 +24,8 @@ CANDIDATE_BENDING = 0.3
 #: starts are tried, and before the result is called doubtful; measured in docs/decisions/0007-failed-registrations.md.
 RETRY_APART = 0.045
 MAX_APART = 0.06
+#: LNCC that the deformable step may lose: images that are alike from the start cannot come closer.
+MAX_LNCC_LOSS = 0.01
 #: Part of the smaller image that has to meet the other one.
 MIN_MET = 0.25
 
@@ -74,8 +77,8 @@ class Candidate:
             )
         if self.met < MIN_MET:
             out.append(f"only {100 * self.met:.0f} % of the smaller image meets the other one")
-        if not self.lncc > self.history[0]:
-            out.append("the deformable step did not bring the images closer than the affine one")
+        if not self.lncc >= self.history[0] - MAX_LNCC_LOSS:
+            out.append("the deformable step took the images further apart than the affine one")
         return out
 
 
@@ -149,7 +152,7 @@ def register_deformable(
     settings: DeformableSettings,
     device: torch.device,
     tick: Callable[[float], None] = lambda fraction: None,
-) -> tuple[Displacement, list[list[float]]]:
+) -> tuple[Displacement, list[list[float]], float]:
     """Displacement on the finest fixed grid that, followed by the start's matrix, maps fixed to moving world points.
 
     Parameters
@@ -168,7 +171,8 @@ def register_deformable(
     Returns
     -------
     tuple
-        The displacement in RAS+ mm, and the LNCC per step of each level.
+        The displacement in RAS+ mm, the LNCC per step of each level, and the percentage of voxels that fold even after
+        `unfold.unfolded`.
     """
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
@@ -184,5 +188,6 @@ def register_deformable(
         history.append(found.history)
         last = fixed.grid
         tick((number + 1) / max(1, len(levels) - 1))
+    u, folding = unfolded(operators(device), u)
     vectors = np.moveaxis(u.cpu().numpy(), 0, -1) @ last.affine[:3, :3].T.astype(np.float32)
-    return Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32)), history
+    return Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32)), history, folding

@@ -18,11 +18,11 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
+from atlassegfm.quiet import STDOUT, silenced
 from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.itk import LPS, affine_to_itk, displacement_from_itk, from_itk, upright_image
 from atlassegfm.registration.measures import folding_percent
 from atlassegfm.registration.options import ElastixOptions
-from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.volume import Grid, Volume

@@ -16,6 +16,7 @@ import SimpleITK as sitk  # noqa: N813
 from atlassegfm.errors import InputError
 from atlassegfm.io import atomic_path
 from atlassegfm.io.files import CHUNK_BYTES, open_stream, read_errors
+from atlassegfm.quiet import STDERR, silenced
 from atlassegfm.registration.hdf5 import erase_times
 from atlassegfm.registration.itk import (
     affine_to_itk,
@@ -27,7 +28,6 @@ from atlassegfm.registration.itk import (
     to_itk,
     unsheared,
 )
-from atlassegfm.registration.quiet import STDERR, silenced
 from atlassegfm.registration.transform import Affine, Displacement, Transform
 from atlassegfm.volume import Grid
 

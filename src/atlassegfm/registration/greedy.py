@@ -13,9 +13,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from atlassegfm.errors import MissingExtraError, RegistrationError
+from atlassegfm.quiet import STDOUT, silenced
 from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.itk import displacement_from_itk, upright_image, volume_to_itk
-from atlassegfm.registration.quiet import STDOUT, silenced
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.runtime import available_cores

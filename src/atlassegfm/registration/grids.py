@@ -102,6 +102,14 @@ def gradient(x: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def determinant(u: torch.Tensor) -> torch.Tensor:
+    """Determinant (I, J, K) of the Jacobian of x + u(x), u (3, I, J, K) in voxels, by central differences."""
+    a, b, c = (gradient(part) for part in u)
+    for axis, row in enumerate((a, b, c)):
+        row[axis] += 1.0
+    return a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0]) + a[2] * (b[0] * c[1] - b[1] * c[0])
+
+
 def voxel_map(target: Grid, source: Grid, matrix: np.ndarray | None = None) -> np.ndarray:
     """4x4 map from voxel indices of `target` to voxel indices of `source`, through a world `matrix` if given."""
     world = np.eye(4) if matrix is None else matrix

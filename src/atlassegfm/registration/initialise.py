@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 
 from atlassegfm.registration.grids import voxel_map, working_copy
 from atlassegfm.registration.operators import CompiledOperators
-from atlassegfm.registration.transform import Affine
+from atlassegfm.registration.transform import Affine, about
 from atlassegfm.volume import Grid, Volume
 
 #: Coarse voxels along the longest axis of the larger image.
@@ -54,14 +54,6 @@ def _rotations(wide: bool) -> list[tuple[Rotation, float]]:
     return out
 
 
-def _about(turn: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """4x4 matrix of the 3x3 matrix `turn` about a point."""
-    out = np.eye(4)
-    out[:3, :3] = turn
-    out[:3, 3] = centre - turn @ centre
-    return out
-
-
 def _turned(moving: Volume, directions: np.ndarray, spacing: float, about: np.ndarray) -> tuple[Volume, np.ndarray]:
     """Moving image on axes `directions` under the map `about` to its world; and the mask of its field of view."""
     corners = Affine(np.linalg.inv(about))(moving.grid.corners) @ directions
@@ -80,83 +72,96 @@ class _Correlator:
     """Masked NCC of one fixed image against many moving ones."""
 
     def __init__(self, fixed: np.ndarray, room: np.ndarray) -> None:
-        # Padded so that no translation wraps around onto another.
-        self.shape = tuple(fft.next_fast_len(n + int(r) - 1, real=True) for n, r in zip(fixed.shape, room, strict=True))
-        self.size = fixed.size
-        ones = np.ones_like(fixed)
-        self.f, self.f2, self.m = (self._forward(x) for x in (fixed, fixed**2, ones))
+        # Padded so that only translations that overlap too little wrap around onto others that do.
+        self.shape = tuple(
+            fft.next_fast_len(n + r - 1 - int(MIN_OVERLAP * min(n, r)), real=True)
+            for n, r in zip(fixed.shape, room.tolist(), strict=True)
+        )
+        self.room, self.size = room, fixed.size
+        self.f, self.f2, self.m = np.conj(self._forward(fixed, fixed**2, np.ones_like(fixed)))
 
-    def _forward(self, x: np.ndarray) -> np.ndarray:
-        return fft.rfftn(x, self.shape)
-
-    def _correlate(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return fft.irfftn(np.conj(a) * b, self.shape)
+    def _forward(self, *images: np.ndarray) -> np.ndarray:
+        return fft.rfftn(np.stack(images), self.shape, axes=(1, 2, 3))
 
     def best(self, moving: np.ndarray, mask: np.ndarray) -> tuple[float, np.ndarray]:
         """Highest score and its shift t: fixed voxel x meets moving voxel x + t."""
-        g, g2, m = (self._forward(x) for x in (moving * mask, moving**2 * mask, mask))
-        n = np.maximum(self._correlate(self.m, m), 1e-3)
-        sf, sg = self._correlate(self.f, m), self._correlate(self.m, g)
-        cov = self._correlate(self.f, g) - sf * sg / n
-        var_f = self._correlate(self.f2, m) - sf**2 / n
-        var_g = self._correlate(self.m, g2) - sg**2 / n
+        g, g2, m = self._forward(moving * mask, moving**2 * mask, mask)
+        spectra = np.stack([self.m * m, self.f * m, self.m * g, self.f * g, self.f2 * m, self.m * g2])
+        n, sf, sg, fg, ff, gg = fft.irfftn(spectra, self.shape, axes=(1, 2, 3))
+        n = np.maximum(n, 1e-3)
+        cov = fg - sf * sg / n
+        var_f = ff - sf**2 / n
+        var_g = gg - sg**2 / n
         floor = 1e-3 * n  # intensities are scaled to [0, 1]: below a standard deviation of 0.03 there is no structure
         ncc = cov / np.sqrt(np.maximum(var_f, floor) * np.maximum(var_g, floor))
         overlap = np.minimum(n / min(self.size, mask.sum()), 1.0)
         score = np.where(overlap >= MIN_OVERLAP, ncc * overlap**OVERLAP_POWER, -1.0)
         at = np.unravel_index(int(score.argmax()), score.shape)
-        shift = [i if i <= s // 2 else i - s for i, s in zip(at, self.shape, strict=True)]
+        # Forward a shift reaches no further than the moving image is long; what lies beyond are shifts backwards.
+        shift = [i if i < r else i - s for i, s, r in zip(at, self.shape, self.room, strict=True)]
         return float(score[at]), np.array(shift, dtype=float)
 
 
-def _fit_poses(fixed: Volume, moving: Volume, poses: Sequence[np.ndarray], voxels: int) -> list[tuple[Start, int]]:
-    """The best translation under each pose (4x4, moving world to moving world), with the pose's number; best first."""
-    spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / voxels)
-    coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
-    directions = coarse.affine[:3, :3] / coarse.spacing
-    turned = [_turned(other, directions, spacing, pose) for pose in poses]
-    correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
-    found = []
-    for number, (pose, (image, mask)) in enumerate(zip(poses, turned, strict=True)):
-        score, shift = correlator.best(image.data, mask)
-        # fixed voxel -> turned frame voxel -> turned frame world -> moving world
-        move = np.eye(4)
-        move[:3, 3] = shift
-        found.append((Start(pose @ image.affine @ move @ np.linalg.inv(coarse.affine), score), number))
-    return sorted(found, key=lambda one: -one[0].score)
-
-
 def _poses(moving: Volume, wide: bool) -> list[np.ndarray]:
-    return [_about(rotation.as_matrix() * scale, moving.grid.centre) for rotation, scale in _rotations(wide)]
+    return [about(rotation.as_matrix() * scale, moving.grid.centre) for rotation, scale in _rotations(wide)]
 
 
-def find_starts(fixed: Volume, moving: Volume, *, keep: int = 4, wide: bool = False) -> list[Start]:
-    """Best coarse alignments, best first.
-
-    All poses are screened on few voxels, the best of them looked at again on more.
+class StartSearch:
+    """The search for starts of one pair: all poses are screened on few voxels, the best looked at again on more.
 
     Parameters
     ----------
     fixed, moving : Volume
         Images scaled to [0, 1].
-    keep : int
-        How many candidates to return.
-    wide : bool
-        Try the 23 turns by right angles in place of the usual ones: for headers that lie.
-
-    Returns
-    -------
-    list of Start
-        Their matrices map fixed to moving world points, RAS+ mm.
     """
-    poses = _poses(moving, wide)
-    screened = [number for _, number in _fit_poses(fixed, moving, poses, SCREEN_VOXELS)[: max(keep, SCREENED)]]
-    # In the order of the poses: the upright one comes first among equals.
-    found = _fit_poses(fixed, moving, [poses[number] for number in sorted(screened)], COARSE_VOXELS)
-    return [start for start, _ in found[:keep]]
 
+    def __init__(self, fixed: Volume, moving: Volume) -> None:
+        self.fixed, self.moving = fixed, moving
+        usual, wide = (_poses(moving, wide) for wide in (False, True))
+        self.poses = usual + wide
+        self._usual = len(usual)
+        #: Numbers of all poses, best first.
+        self._order = [number for _, number in self._fit(range(len(self.poses)), SCREEN_VOXELS)]
 
-def turned_fits_better(fixed: Volume, moving: Volume) -> bool:
-    """Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie."""
-    usual, wide = (_fit_poses(fixed, moving, _poses(moving, w), SCREEN_VOXELS)[0][0].score for w in (False, True))
-    return wide > usual
+    def _fit(self, numbers: Sequence[int], voxels: int) -> list[tuple[Start, int]]:
+        """The best translation under each of the poses, with the pose's number; best first."""
+        fixed, moving = self.fixed, self.moving
+        spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / voxels)
+        coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
+        directions = coarse.affine[:3, :3] / coarse.spacing
+        turned = [_turned(other, directions, spacing, self.poses[number]) for number in numbers]
+        correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
+        found = []
+        for number, (image, mask) in zip(numbers, turned, strict=True):
+            score, shift = correlator.best(image.data, mask)
+            # fixed voxel -> turned frame voxel -> turned frame world -> moving world
+            move = np.eye(4)
+            move[:3, 3] = shift
+            found.append(
+                (Start(self.poses[number] @ image.affine @ move @ np.linalg.inv(coarse.affine), score), number)
+            )
+        return sorted(found, key=lambda one: -one[0].score)
+
+    @property
+    def turned_fits_better(self) -> bool:
+        """Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie."""
+        return self._order[0] >= self._usual
+
+    def starts(self, keep: int, *, wide: bool = False) -> list[Start]:
+        """Best coarse alignments, best first.
+
+        Parameters
+        ----------
+        keep : int
+            How many to return.
+        wide : bool
+            Out of the 23 turns by right angles in place of the usual poses: for headers that lie.
+
+        Returns
+        -------
+        list of Start
+            Their matrices map fixed to moving world points, RAS+ mm.
+        """
+        screened = [number for number in self._order if (number >= self._usual) == wide][: max(keep, SCREENED)]
+        # In the order of the poses: the upright one comes first among equals.
+        return [start for start, _ in self._fit(sorted(screened), COARSE_VOXELS)[:keep]]

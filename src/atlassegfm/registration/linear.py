@@ -18,7 +18,7 @@ from atlassegfm.registration.grids import gradient, voxel_map, working_copy
 from atlassegfm.registration.initialise import MIN_OVERLAP, OVERLAP_POWER, Start
 from atlassegfm.registration.linear_kernels import COLUMNS, mean_residual, moments, normal_equations
 from atlassegfm.registration.operators import CompiledOperators
-from atlassegfm.registration.transform import Affine
+from atlassegfm.registration.transform import Affine, about
 from atlassegfm.volume import Grid, Volume
 
 #: Residuals beyond this many robust standard deviations lose weight (Huber): other anatomy must not pull.
@@ -104,9 +104,8 @@ def _increment(step: np.ndarray, centre: np.ndarray, scale: float, dof: int) -> 
         linear = Rotation.from_rotvec(step[:3] / scale).as_matrix()
     else:
         linear = np.eye(3) + step[:9].reshape(3, 3) / scale
-    out = np.eye(4)
-    out[:3, :3] = linear
-    out[:3, 3] = centre - linear @ centre + step[-3:]
+    out = about(linear, centre)
+    out[:3, 3] += step[-3:]
     return out
 
 
@@ -212,7 +211,7 @@ def affine_candidates(fixed: Volume, moving: Volume, starts: Sequence[Start], *,
     fixed, moving : Volume
         Coarse working copies scaled to [0, 1].
     starts : sequence of Start
-        From `find_starts`.
+        From `initialise.StartSearch`.
     dof : {6, 12}
         Rigid or affine.
     """
@@ -239,7 +238,6 @@ def _distinct(grid: Grid, fits: Iterable[Fit]) -> list[Fit]:
 def _rigid_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Nearest rotation (Kabsch) that takes `centre` where `matrix` takes it."""
     u, _, vt = np.linalg.svd(matrix[:3, :3])
-    out = np.eye(4)
-    out[:3, :3] = u @ vt
-    out[:3, 3] = Affine(matrix)(centre) - out[:3, :3] @ centre
+    out = about(u @ vt, centre)
+    out[:3, 3] += Affine(matrix)(centre) - centre
     return out

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from atlassegfm.errors import InputError
+from atlassegfm.registration.grids import determinant
 from atlassegfm.registration.transform import Displacement, Transform
 from atlassegfm.resampling import resample_image, resample_labels
 from atlassegfm.volume import Grid, Volume
@@ -85,26 +87,17 @@ def as_displacement(transform: Transform, grid: Grid) -> Displacement:
 
 def jacobian_determinant(field: Displacement) -> np.ndarray:
     """Determinant of the Jacobian of x + u(x) by central differences, float32, shape ``field.grid.shape``, no unit."""
-    step = np.linalg.inv(field.grid.affine[:3, :3])
+    # In voxels the determinant is the same, and its differences need no spacing.
+    step = np.linalg.inv(field.grid.affine[:3, :3]).astype(np.float32)
     shape = field.grid.shape
     out = np.empty(shape, dtype=np.float32)
     rows = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
     for start in range(0, shape[0], rows):
         stop = min(start + rows, shape[0])
         low, high = max(0, start - 1), min(shape[0], stop + 1)  # central differences need a neighbour
-        out[start:stop] = _determinant(field.vectors[low:high], step)[start - low : stop - low]
+        voxels = np.moveaxis(field.vectors[low:high] @ step.T, -1, 0)
+        out[start:stop] = determinant(torch.from_numpy(voxels))[start - low : stop - low].numpy()
     return out
-
-
-def _determinant(vectors: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """`jacobian_determinant` of vectors (I, J, K, 3) whose voxel coordinates are `step` (3, 3) times world ones."""
-    moves = vectors.astype(np.float64)
-    jacobian = np.zeros((*moves.shape, 3))
-    for axis in range(3):
-        if moves.shape[axis] > 1:
-            jacobian[..., axis] = np.gradient(moves, axis=axis)
-    jacobian = jacobian @ step + np.eye(3)
-    return (jacobian[..., 0] * np.cross(jacobian[..., 1], jacobian[..., 2])).sum(axis=-1)
 
 
 def folding_percent(field: Displacement) -> float:

@@ -29,6 +29,14 @@ class Affine:
         return Affine(np.linalg.inv(self.matrix))
 
 
+def about(linear: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """4x4 matrix of the 3x3 matrix `linear` about a point (3,), which stays where it is; any unit."""
+    out = np.eye(4)
+    out[:3, :3] = linear
+    out[:3, 3] = centre - linear @ centre
+    return out
+
+
 @dataclass(frozen=True, eq=False)
 class Displacement:
     """World points x to x + u(x), with u sampled on a grid.

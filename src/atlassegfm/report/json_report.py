@@ -16,6 +16,7 @@ from atlassegfm.io import file_sha256
 
 if TYPE_CHECKING:
     from atlassegfm.pipeline import Segmentation
+    from atlassegfm.volume import Volume
 
 #: Version of the report's layout; rises when a key changes its meaning or goes.
 SCHEMA = 1
@@ -23,8 +24,10 @@ SCHEMA = 1
 _PACKAGES = (
     "atlassegfm",
     "connected-components-3d",
+    "highdicom",
     "nibabel",
     "numpy",
+    "pydicom",
     "scikit-learn",
     "scipy",
     "SimpleITK",
@@ -32,7 +35,9 @@ _PACKAGES = (
 )
 
 
-def build_report(segmentation: Segmentation, inputs: Mapping[str, Path], outputs: Mapping[str, Path]) -> dict[str, Any]:
+def build_report(
+    segmentation: Segmentation, inputs: Mapping[str, Path | Mapping[str, str]], outputs: Mapping[str, Path]
+) -> dict[str, Any]:
     """Put together the report of one query.
 
     Names of files and hashes of their content stand for the files; folders are left out, because they differ between
@@ -43,14 +48,14 @@ def build_report(segmentation: Segmentation, inputs: Mapping[str, Path], outputs
     segmentation : Segmentation
         Its `report` goes in as it is.
     inputs, outputs : mapping of str to Path
-        Role (such as "query") to file; all have to exist.
+        Role (such as "query") to file, which has to exist; of inputs also to what `source_facts` gave.
 
     Returns
     -------
     dict
         Made of JSON types only.
     """
-    head = {"schema": SCHEMA, "program": "atlassegfm", "inputs": _files(inputs), "outputs": _files(outputs)}
+    head = {"schema": SCHEMA, "program": "atlassegfm", "inputs": file_facts(inputs), "outputs": file_facts(outputs)}
     body = {key: value for key, value in segmentation.report.items() if key not in head}
     return plain({**head, **body, "versions": versions()})
 
@@ -88,5 +93,14 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON has many types
     return str(value)
 
 
-def _files(paths: Mapping[str, Path]) -> dict[str, dict[str, str]]:
-    return {role: {"file": path.name, "sha256": file_sha256(path)} for role, path in paths.items()}
+def file_facts(files: Mapping[str, Path | Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Per role the name of a file and the hash of its content; what is known already stays as it is."""
+    return {
+        role: {"file": file.name, "sha256": file_sha256(file)} if isinstance(file, Path) else dict(file)
+        for role, file in files.items()
+    }
+
+
+def source_facts(path: Path, volume: Volume | None) -> Path | Mapping[str, str]:
+    """What a report may say about an input: of a file its path, of DICOM a name and a hash that tell no patient."""
+    return path if volume is None else volume.meta.get("source", path)

@@ -1,18 +1,18 @@
-"""The three files of one query: label map, QC picture, JSON report. All of them appear, or none."""
+"""The files of one query: segmentation, QC picture, JSON report. All of them appear, or none."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlassegfm.errors import InputError
-from atlassegfm.io import write_labels
+from atlassegfm.report.formats import FORMATS, write_segmentation
 from atlassegfm.report.json_report import build_report, to_json
 from atlassegfm.volume import Volume
 
@@ -22,27 +22,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where the result of one query goes."""
+    """Where the result of one query goes.
 
-    segmentation: Path
+    Parameters
+    ----------
+    segmentations : dict of str to Path
+        The segmentation, by format.
+    qc, report : Path
+        Picture and report.
+    """
+
+    segmentations: dict[str, Path]
     qc: Path
     report: Path
 
     @classmethod
-    def of(cls, out_dir: str | Path, stem: str) -> Outputs:
+    def of(cls, out_dir: str | Path, stem: str, formats: Sequence[str] = ("nifti",)) -> Outputs:
         """The output names for a query called `stem` (file name without suffix)."""
         folder = Path(out_dir)
-        return cls(folder / f"{stem}_seg.nii.gz", folder / f"{stem}_qc.png", folder / f"{stem}_report.json")
+        made = {name: folder / f"{stem}{FORMATS[name].ending}" for name in formats}
+        return cls(made, folder / f"{stem}_qc.png", folder / f"{stem}_report.json")
+
+    @property
+    def segmentation(self) -> Path:
+        """The segmentation in the first of its formats."""
+        return next(iter(self.segmentations.values()))
 
     def items(self) -> dict[str, Path]:
         """Role to path."""
-        return asdict(self)
+        made = {FORMATS[name].role: path for name, path in self.segmentations.items()}
+        return {**made, "qc": self.qc, "report": self.report}
 
 
 def write_outputs(
-    out_dir: str | Path, stem: str, query: Volume, segmentation: Segmentation, inputs: Mapping[str, Path]
+    out_dir: str | Path,
+    stem: str,
+    query: Volume,
+    segmentation: Segmentation,
+    inputs: Mapping[str, Path | Mapping[str, str]],
+    formats: Sequence[str] = ("nifti",),
+    *,
+    scratch_parent: Path | None = None,
 ) -> Outputs:
-    """Write the label map, the QC picture and the report of one query.
+    """Write the segmentation, the QC picture and the report of one query.
 
     Everything is written into a temporary folder beside the targets and renamed at the end, so that a failure leaves
     neither half-written files nor an incomplete set. Older outputs of the same names are replaced.
@@ -57,8 +79,12 @@ def write_outputs(
         The image as it was read; its file's geometry goes into the label map.
     segmentation : Segmentation
         What to write.
-    inputs : mapping of str to Path
-        Role ("query", "atlas_image", "atlas_labels") to file, for the report.
+    inputs : mapping of str to Path or mapping
+        Role ("query", "atlas_image", "atlas_labels") to file, or to what is known of it, for the report.
+    formats : sequence of str
+        Keys of `formats.FORMATS`.
+    scratch_parent : Path, optional
+        Where the temporary folder is made, on the same disk; by default in `out_dir`.
 
     Raises
     ------
@@ -68,13 +94,14 @@ def write_outputs(
     # The picture pulls in matplotlib; whoever only asks for the names does without it.
     from atlassegfm.report.qc import qc_picture
 
-    targets = Outputs.of(out_dir, stem)
-    with scratch_folder(Path(out_dir)) as scratch:
-        drafts = Outputs.of(scratch, stem)
+    targets = Outputs.of(out_dir, stem, formats)
+    with scratch_folder(scratch_parent or Path(out_dir)) as scratch:
+        drafts = Outputs.of(scratch, stem, formats)
         try:
-            write_labels(drafts.segmentation, segmentation.labels, query, segmentation.names)
+            for name, path in drafts.segmentations.items():
+                write_segmentation(name, path, query, segmentation)
             qc_picture(drafts.qc, query, segmentation, name=stem)
-            made = {"segmentation": drafts.segmentation, "qc": drafts.qc}
+            made = {role: path for role, path in drafts.items().items() if role != "report"}
             drafts.report.write_text(to_json(build_report(segmentation, inputs, made)), encoding="utf-8", newline="\n")
             publish({drafts.items()[role]: target for role, target in targets.items().items()})
         except OSError as error:

@@ -16,7 +16,7 @@ from atlassegfm.registration.measures import determinants, measure
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.transform import Transform
-from atlassegfm.report.json_report import SCHEMA, plain, versions
+from atlassegfm.report.json_report import SCHEMA, file_facts, plain, versions
 from atlassegfm.resampling import resample_image, resample_labels
 from atlassegfm.volume import Volume
 
@@ -136,7 +136,10 @@ def write_files(folder: Path, name: str, aligned: Aligned, *, jacobian: bool = F
 
 
 def build_report(
-    aligned: Aligned, inputs: Mapping[str, Path], outputs: Iterable[Path], more: Mapping[str, Any]
+    aligned: Aligned,
+    inputs: Mapping[str, Path | Mapping[str, str]],
+    outputs: Iterable[Path],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that is known about a registration, JSON-ready; ``timings`` alone may differ between equal runs.
 
@@ -145,7 +148,7 @@ def build_report(
     aligned : Aligned
         The registration.
     inputs : mapping
-        Role to file.
+        Role to file, or to what is known of it.
     outputs : iterable of Path
         The files made of it.
     more : mapping
@@ -155,7 +158,7 @@ def build_report(
         {
             "schema": SCHEMA,
             "program": "atlassegfm",
-            "inputs": {role: {"file": path.name, "sha256": file_sha256(path)} for role, path in inputs.items()},
+            "inputs": file_facts(inputs),
             "outputs": {path.name: file_sha256(path) for path in outputs},
             "measures": aligned.measures,
             "metrics": aligned.metrics,

@@ -1,0 +1,1 @@
+"""Many queries: found, run in processes of their own, resumed by content, summed up on one page."""

@@ -1,0 +1,76 @@
+"""`atlassegfm segment` on folders, globs and tables."""
+
+import json
+import os
+import shlex
+
+import pytest
+from typer.testing import CliRunner
+
+from atlassegfm.cli import app
+from spoilt import FAULTY
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks")
+
+
+def segment(scans, *words):
+    atlas = ("--atlas", scans.settings.atlas, "--labels", scans.settings.labels, "-o", scans.out)
+    return CliRunner().invoke(app, ["segment", *map(str, (*words, *atlas))])
+
+
+def test_a_folder_is_a_cohort_told_line_by_line(scans, spoilt_pipeline):
+    for name in ("a", "b"):
+        scans.query(name)
+    result = segment(scans, scans.folder, "--jobs", 1)
+    assert result.exit_code == 0, result.stderr
+    lines = [dict(word.split("=", 1) for word in shlex.split(line)) for line in result.stderr.splitlines()]
+    assert [(line["done"], line["total"], line["name"]) for line in lines] == [("1", "2", "a"), ("2", "2", "b")]
+    assert {path.name for path in scans.out.iterdir() if not path.name.startswith(".")} == {
+        "index.html", "summary.csv", "cohort.json",
+        *(f"{name}_{end}" for name in "ab" for end in ("seg.nii.gz", "qc.png", "report.json")),
+    }  # fmt: skip
+    assert "2 of 2 scans" in result.stdout
+    again = segment(scans, str(scans.folder / "*.nii.gz"), "--json")
+    assert json.loads(again.stdout)["resumed"] == 2
+    assert again.stderr == ""
+
+
+def test_some_failed_is_exit_code_3_and_all_failed_2(scans, spoilt_pipeline):
+    scans.query("bad", FAULTY)
+    assert segment(scans, scans.folder, "--jobs", 1).exit_code == 2
+    scans.query("good")
+    result = segment(scans, scans.folder)
+    assert result.exit_code == 3
+    assert "1 of 2 queries failed" in result.stderr
+    assert "bad: unexpected ValueError" in result.stderr
+    scans.query("bad")
+    assert segment(scans, scans.folder, "--retry-failed").exit_code == 0
+
+
+def test_a_table_with_names(scans, spoilt_pipeline):
+    scans.query("a")
+    (scans.folder / "list.csv").write_text("query,name\na.nii.gz,first\n")
+    assert segment(scans, scans.folder / "list.csv").exit_code == 0
+    assert (scans.out / "first_seg.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(("--jobs", "some"), "--jobs: expected auto"), (("--only", "7"), "7, which do not occur")],
+)
+def test_bad_input_is_one_line_before_anything_is_computed(scans, spoilt_pipeline, more, words):
+    scans.query("a")
+    result = segment(scans, scans.folder, *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not list(scans.out.iterdir()) if scans.out.exists() else True
+
+
+def test_results_do_not_overwrite_queries(scans, spoilt_pipeline):
+    scans.query("a")
+    scans.query("a_seg")
+    scans.out = scans.folder
+    result = segment(scans, scans.folder / "a*.nii.gz")
+    assert result.exit_code == 2
+    assert "would be overwritten" in result.stderr
