@@ -197,6 +197,6 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(before)
 
 
-def shrunk(edge: int, scale: float, multiple: int) -> int:
-    """An edge times `scale`, rounded to a multiple that the network can take, and never less than one."""
-    return max(multiple, math.floor(edge * scale / multiple) * multiple)
+def shrunk(edge: int, scale: float, multiple: int, least: int) -> int:
+    """An edge times `scale`, rounded down to a multiple that the network can take, and never below `least`."""
+    return max(least, math.floor(edge * scale / multiple) * multiple)

@@ -19,8 +19,8 @@ from atlassegfm.options import check_bounds
 from atlassegfm.prompts import THRESHOLD, Prompt
 from atlassegfm.volume import Volume, bounding_box
 
-#: Edge of the sliding window, in voxels.
-ROI = 128
+#: Edge of the sliding window in voxels, and the smallest that five halvings leave something of.
+ROI, LEAST_ROI = 128, 64
 #: Voxels seen around the neighbourhood of the prior, so that its border has surroundings.
 CONTEXT = 16
 #: Percentiles that become 0 and 1.
@@ -47,7 +47,7 @@ class Options:
             self,
             {
                 "reach_mm": (self.reach_mm >= 0, "0 mm or more"),
-                "roi": (self.roi >= 32 and self.roi % 32 == 0, "a multiple of 32"),
+                "roi": (self.roi >= LEAST_ROI and self.roi % 32 == 0, f"a multiple of 32, {LEAST_ROI} or more"),
             },
         )
 
@@ -126,7 +126,7 @@ class VesselFM(FoundationModel):
             scaled = ScaleIntensityRangePercentiles(*PERCENTILES, b_min=0, b_max=1, clip=True)
             data = self._axes.array(self.image.data.astype(np.float32))
             self._prepared = np.asarray(scaled(data[None])[0], dtype=np.float32)
-        roi = shrunk(self.options.roi, scale, 32)
+        roi = shrunk(self.options.roi, scale, 32, LEAST_ROI)
         inferer = SlidingWindowInfererAdapt(
             roi_size=[roi] * 3, sw_batch_size=1, overlap=0.5, mode="constant", padding_mode="constant"
         )

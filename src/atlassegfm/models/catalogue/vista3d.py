@@ -5,6 +5,7 @@ Network and inference by windows around the points are MONAI's.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,7 @@ class Vista3D(FoundationModel):
             self._data = np.clip((data - low) / (high - low), 0.0, 1.0)
         prior = self._axes.array(prompt.mask)
         coarse = self._fine.array(prior)
-        probability = self._windows(self._clicks(prompt, coarse), shrunk(self.options.roi, scale, 32))
+        probability = self._windows(self._clicks(prompt, coarse), shrunk(self.options.roi, scale, 32, least=32))
         # Where no window reaches, the model has seen nothing, and the prior stands.
         seen = np.isfinite(probability)
         return self._axes.back(self._fine.back(np.where(seen, probability, coarse), prior, coarse))
@@ -127,7 +128,9 @@ class Vista3D(FoundationModel):
         from monai.apps.vista3d.inferer import point_based_window_inferer
 
         network = self.network()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self._autocast(), warnings.catch_warnings():
+            # The inferer overwrites a matrix that is not used here, and says so.
+            warnings.filterwarnings("ignore", message="Setting affine")
             logits = point_based_window_inferer(
                 inputs=torch.from_numpy(self._data)[None, None].to(self.device),
                 roi_size=(roi,) * 3,
