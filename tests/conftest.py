@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from hypothesis import HealthCheck, settings
 
 from atlassegfm.runtime import prepare_compute
 from atlassegfm.volume import Grid, Volume
+
+# No test may see or touch what the user has downloaded or named.
+os.environ["ATLASSEGFM_HOME"] = tempfile.mkdtemp(prefix="atlassegfm-tests-")
+for _name in [n for n in os.environ if n.startswith("ATLASSEGFM_") and n.endswith(("_WEIGHTS", "_SERVER", "_API_KEY"))]:
+    del os.environ[_name]
 
 # Before anything imports torch or scikit-learn: waiting threads must not spin on shared cores.
 prepare_compute()

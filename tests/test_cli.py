@@ -238,7 +238,7 @@ def test_interrupt_exits_130(files, fake_pipeline):
 @pytest.mark.parametrize(
     ("option", "value", "word"),
     [
-        ("--model", "sam", "builtin, none"),
+        ("--model", "segmentall", "builtin, none"),
         ("--prompt", "scribble", "auto, mask, click, box, box2d"),
         ("--registration", "magic", "default"),
         ("--fusion", "mean", "kalman, gate, kalman-paper, none"),

@@ -132,6 +132,25 @@ def test_empty_atlas_mask_gives_no_prompt(kind):
     assert make_prompt(kind, np.full((4, 5, 6), 0.49, np.float32), grid_of((4, 5, 6)), 1) is None
 
 
+@given(MASKS, SPACINGS)
+def test_lasso_and_scribble_lie_on_the_slice_of_the_flat_box(mask, spacing):
+    flat = prompt_of("box2d", mask, spacing)
+    lasso, scribble = prompt_of("lasso", mask, spacing), prompt_of("scribble", mask, spacing)
+    assert lasso.box == scribble.box == flat.box
+    np.testing.assert_array_equal(lasso.drawn, mask[box_slices(flat.box)])
+    assert scribble.drawn.any()
+    assert not (scribble.drawn & ~lasso.drawn).any()
+
+
+def test_scribble_is_the_middle_line_of_a_bar():
+    mask = np.zeros((4, 20, 9), bool)
+    mask[2, 2:18, 2:7] = True
+    prompt = make_prompt("scribble", mask.astype(np.float32), grid_of(mask.shape, (3.0, 1.0, 1.0)), 1)
+    assert prompt.axis == 0
+    _, _, columns = np.nonzero(prompt.drawn)
+    assert set(columns[3:-3] + prompt.box[2][0]) == {4}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_mask_and_rivals_are_always_there(kind):
     member = np.zeros((4, 5, 6))
@@ -144,14 +163,15 @@ def test_mask_and_rivals_are_always_there(kind):
     assert prompt.rivals.max() == 1.0
     assert not make_prompt(kind, member, grid_of((4, 5, 6)), 9).rivals.any()
     assert (prompt.point is not None) == (kind == "click")
-    assert (prompt.box is not None) == (kind in ("box", "box2d"))
-    assert (prompt.slice_index is not None) == (kind in ("click", "box2d"))
+    assert (prompt.box is not None) == (kind in ("box", "box2d", "scribble", "lasso"))
+    assert (prompt.drawn is not None) == (kind in ("scribble", "lasso"))
+    assert (prompt.slice_index is not None) == (kind not in ("mask", "box"))
 
 
 def test_bad_input_is_named():
     member = np.ones((4, 5, 6), np.float32)
-    with pytest.raises(InputError, match=r"scribble.*mask, click"):
-        make_prompt("scribble", member, grid_of((4, 5, 6)), 1)
+    with pytest.raises(InputError, match=r"scrawl.*mask, click"):
+        make_prompt("scrawl", member, grid_of((4, 5, 6)), 1)
     with pytest.raises(InputError, match=r"M_atlas.*shape"):
         make_prompt("mask", member[1:], grid_of((4, 5, 6)), 1)
     with pytest.raises(InputError, match="NaN"):

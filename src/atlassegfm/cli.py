@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from atlassegfm.cli_data import data_app
 from atlassegfm.cli_evaluate import evaluate_command
+from atlassegfm.cli_models import models_app
 from atlassegfm.cli_register import register_command
 from atlassegfm.cli_segment import BAD_INPUT, one_line, segment_command
 from atlassegfm.cli_train import train_command
@@ -51,7 +52,6 @@ app.command("evaluate")(evaluate_command)
 app.command("train-builtin")(train_command)
 app.add_typer(data_app, name="data")
 
-models_app = typer.Typer(help="Segmentation models: what there is, what each takes and under which licence.")
 app.add_typer(models_app, name="models")
 
 
@@ -70,42 +70,6 @@ def _top(
     ] = False,
 ) -> None:
     """Segment a whole cohort of medical scans from one labelled scan."""
-
-
-@models_app.callback(invoke_without_command=True)
-def _models(ctx: typer.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        list_models()
-
-
-@models_app.command("list")
-def list_models() -> None:
-    """List the models."""
-    from atlassegfm.models.registry import MODELS, model_info
-
-    width = max(map(len, MODELS))
-    for name in MODELS:
-        typer.echo(f"{name:<{width}}  {model_info(name).summary}")
-
-
-@models_app.command("info")
-def show_model(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]) -> None:
-    """Show what a model takes, its licence and where its weights come from."""
-    from atlassegfm.cli_checks import check_choice
-    from atlassegfm.models.registry import MODELS, model_info
-
-    info = model_info(check_choice(name, MODELS, "NAME"))
-    rows = {
-        "name": info.name,
-        "summary": info.summary,
-        "dimension": info.dimension,
-        "prompts": ", ".join(info.prompts) + " (the first is what --prompt auto gives)",
-        "licence": info.licence,
-        "weights": info.weights or "none needed",
-        "install": f"pip install 'atlassegfm[{info.extra}]'" if info.extra else "nothing more",
-    }
-    for key, value in rows.items():
-        typer.echo(f"{key + ':':<18} {value}")
 
 
 @app.command("demo")

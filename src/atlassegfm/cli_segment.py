@@ -10,7 +10,9 @@ import typer
 
 from atlassegfm.cli_cohort import has_cohort, segment_cohort
 from atlassegfm.fusion import FUSIONS
-from atlassegfm.models.registry import MODELS
+from atlassegfm.models.info import KINDS
+from atlassegfm.models.registry import MODELS, made_options, model_options, served
+from atlassegfm.models.weights import check_weights
 from atlassegfm.presets import PRESETS, preset_options
 from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from atlassegfm.pipeline import Segmentation
     from atlassegfm.report.outputs import Outputs
 
-PROMPTS = ("auto", "mask", "click", "box", "box2d")
+PROMPTS = ("auto", *KINDS)
 #: Exit codes.
 BAD_INPUT, SOME_FAILED = 2, 3
 
@@ -53,6 +55,18 @@ def segment_command(
     model: Annotated[
         str, typer.Option(help=f"Segmentation model: {', '.join(MODELS)}. none: registration alone.")
     ] = "builtin",
+    model_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Option of the model, such as axis=axial; may be given again."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="File or folder of the model's weights, in place of those downloaded."),
+    ] = None,
+    weights_sha256: Annotated[
+        str | None,
+        typer.Option("--weights-sha256", metavar="HASH", help="What the SHA-256 of the weights has to be."),
+    ] = None,
     prompt: Annotated[str, typer.Option(help=f"What the model is given: {', '.join(PROMPTS)}.")] = "auto",
     registration: Annotated[str, typer.Option(help=f"Registration method: {', '.join(METHODS)}.")] = "default",
     registration_option: Annotated[
@@ -69,6 +83,9 @@ def segment_command(
         str, typer.Option(help=f"How atlas and model are brought together: {', '.join(FUSIONS)}.")
     ] = "kalman",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="CPU threads; by default the cores that there are.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     label_names: Annotated[
         str | None,
@@ -108,14 +125,20 @@ def segment_command(
     """
     from atlassegfm import cli_checks
     from atlassegfm.cli_display import set_up_logging
-    from atlassegfm.runtime import prepare_compute
+    from atlassegfm.runtime import limit_threads, prepare_compute
 
     set_up_logging(verbose)
+    limit_threads(threads)
     method = {"model": model, "prompt": prompt, "registration": registration, "fusion": fusion}
     given = {key: value for key, value in method.items() if _given(ctx, key)}
     registration_options = cli_checks.key_values(registration_option, "--registration-option")
     registration_options |= {} if quality is None else {"quality": quality}
-    method = _with_preset(preset, given, registration_options)
+    loading = {
+        "model_options": cli_checks.key_values(model_option, "--model-option"),
+        "weights": weights,
+        "weights_sha256": weights_sha256,
+    }
+    method = _with_preset(preset, given, registration_options, loading)
     values = cli_checks.whole_numbers(only, "--only")
     names = cli_checks.label_names_source(label_names)
     chosen = {"only": values, "rois": cli_checks.names_given(rois, "--rois"), "series": atlas_series}
@@ -125,7 +148,7 @@ def segment_command(
     options = {**method, "device": device, "seed": seed}
     if any(_given(ctx, key) for key in ("jobs", "timeout", "retry_failed")) or has_cohort(queries, series):
         settings = {"atlas": atlas, "labels": labels, "choices": {"names": names, **chosen}, "options": options}
-        work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed}
+        work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed, "threads": threads}
         segment_cohort(queries, out, {**settings, "formats": tuple(wanted)}, work, series=series, as_json=as_json)
         return
     planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
@@ -143,19 +166,30 @@ def _given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name != "DEFAULT"
 
 
-def _with_preset(preset: str, given: dict[str, str], registration_options: dict[str, str]) -> dict[str, Any]:
-    """Model, prompt, registration and fusion: those of the preset, replaced by those given, all checked."""
+def _with_preset(
+    preset: str, given: dict[str, str], registration_options: dict[str, str], loading: dict[str, Any]
+) -> dict[str, Any]:
+    """Model, prompt, registration and fusion: those of the preset, replaced by those given, all checked.
+
+    `loading` is what else the model is told: its options and weights.
+    """
     from atlassegfm.cli_checks import check_choice
     from atlassegfm.registration.options import read_options
 
     choices = {"model": MODELS, "prompt": PROMPTS, "registration": METHODS, "fusion": FUSIONS}
     for key, value in given.items():
         check_choice(value, choices[key], f"--{key}")
-    options = preset_options(preset, given | {"registration_options": registration_options})
+    name = given.get("model", PRESETS[preset].model if preset in PRESETS else "none")
+    if name in MODELS:
+        loading["model_options"] = model_options(name, loading["model_options"])
+    told = {key: value for key, value in loading.items() if value}
+    options = preset_options(preset, given | {"registration_options": registration_options} | told)
     method = METHODS[options["registration"]]
     options["registration_options"] = read_options(method.name, method.options, options["registration_options"])
     model = options["model"]
     check_choice(options["prompt"], ("auto", *MODELS[model].prompts), f"--prompt of model {model}")
+    elsewhere = served(MODELS[model], made_options(MODELS[model], loading["model_options"]))
+    check_weights(MODELS[model], loading["weights"], loading["weights_sha256"], served=elsewhere)
     return options
 
 

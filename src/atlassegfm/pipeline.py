@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from atlassegfm.fusion import FUSIONS, fit
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.judging import LabelJudge
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
+from atlassegfm.models.info import KINDS
 from atlassegfm.models.lessons import usable_priors
-from atlassegfm.models.registry import create_model, model_info
+from atlassegfm.models.registry import create_model, model_info, model_options
+from atlassegfm.options import told
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.registration.options import read_options
@@ -27,11 +31,14 @@ from atlassegfm.resampling import resample_image, warp_labels
 from atlassegfm.runtime import prepare_compute, resolve_device
 from atlassegfm.volume import Volume, bounding_box
 
+logger = logging.getLogger(__name__)
 #: Told (name of the step, finished fraction in [0, 1]).
 Progress = Callable[[str, float], None]
-PROMPTS = ("auto", "mask", "click", "box", "box2d")
+PROMPTS = ("auto", *KINDS)
 #: Surroundings of both masks, in mm, within which fusion works.
 FUSION_MARGIN_MM = 12.0
+#: A model that will take longer than this is announced, in seconds.
+LONG_SECONDS = 60.0
 #: Dice that a good result reaches; a voxel is taken when its probability exceeds half of it (see `competition`).
 EXPECTED_DICE = 0.8
 
@@ -117,6 +124,9 @@ def segment(
     progress: Progress | None = None,
     cache: RegistrationCache | None = None,
     keep_probabilities: bool = False,
+    model_options: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    weights_sha256: str | None = None,
 ) -> Segmentation:
     """Carry the atlas's labels to a query and let image and model correct them.
 
@@ -133,7 +143,7 @@ def segment(
         The scan to segment, any grid.
     model : str
         A name out of `atlassegfm.models.registry.MODELS`; "none" is registration alone.
-    prompt : {"auto", "mask", "click", "box", "box2d"}
+    prompt : {"auto", "mask", "click", "box", "box2d", "scribble", "lasso"}
         What the model is given; "auto" is the model's preferred kind.
     registration : str
         A name out of `atlassegfm.registration.registry.METHODS`.
@@ -152,6 +162,12 @@ def segment(
         found again had taken.
     keep_probabilities : bool
         Whether the result has the probabilities behind its labels; "none" as model has none.
+    model_options : mapping, optional
+        What that model takes beyond seed and device, such as ``{"axis": "axial"}`` for "medsam".
+    weights : str or Path, optional
+        File or folder of the model's weights, in place of those that were downloaded.
+    weights_sha256 : str, optional
+        What their SHA-256 has to be.
 
     Returns
     -------
@@ -164,6 +180,8 @@ def segment(
         If an option is unknown or does not fit the model.
     RegistrationError
         If atlas and query cannot be aligned.
+    ModelError
+        If the model or its weights cannot be used.
     """
     prepare_compute()
     options = _checked_options(
@@ -174,27 +192,33 @@ def segment(
         fusion=fusion,
         device=device,
         seed=seed,
+        model_options=model_options or {},
     )
+    # Before the registration: what is missing or damaged has to be told at once.
+    session = _session(options, weights, weights_sha256)
     run = _Run(atlas, query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
     forward = run.registered(query, atlas.image, "registration")
     prior = warp_labels(atlas.labels, query.grid, forward.transform)
     moved = resample_image(atlas.image, query.grid, forward.transform)
     run.lap("warp")
-    if model == "none":
+    if session is None:
         judged = _judge_registration(run, forward, prior, moved)
         return _finish(run, prior, prior, None, judged)
     backward = run.registered(atlas.image, query, "reverse registration")
     returned = warp_labels(prior, atlas.image.grid, backward.transform)
     run.lap("round trip")
     support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), options["prompt"])
-    session = create_model(model, device=options["device"], seed=seed)
+    _announce(model, session, atlas, query)
     run.progress("model learns from the atlas", 0.0)
-    run.facts["model"] = session.customise(support)
+    learnt = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
     judge_label = LabelJudge(atlas, query, moved, forward, returned, backward)
     run.probabilities = {} if keep_probabilities else None
     labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
+    info = model_info(model)
+    run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
+    run.warnings += [*([info.notice] if info.notice else []), *session.notices]
     return _finish(run, labels, prior, alone, judge_label.verdicts)
 
 
@@ -213,8 +237,35 @@ def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
         options["prompt"] = info.prompts[0]
     elif options["prompt"] not in info.prompts:
         raise InputError(f"model {info.name} takes {', '.join(info.prompts)} as prompt, not {options['prompt']}")
+    options["model_options"] = model_options(info.name, options["model_options"])
     options["device"] = resolve_device(options["device"])
     return options
+
+
+def _session(options: dict[str, Any], weights: str | Path | None, sha256: str | None) -> SegmentationModel | None:
+    """The model, loaded; what the report says of its options is left without secrets."""
+    name, given = options["model"], options["model_options"]
+    made = create_model(
+        name, device=options["device"], seed=options["seed"], weights=weights, sha256=sha256, options=given
+    )
+    options["model_options"] = told(model_info(name).options, given)
+    if made is not None:
+        made.load()
+    return made
+
+
+def _announce(model: str, session: SegmentationModel, atlas: Atlas, query: Volume) -> None:
+    """Say beforehand that a model will take long."""
+    labels = len(atlas.values)
+    seconds = session.expected_seconds(atlas.image, labels) + session.expected_seconds(query, labels)
+    if seconds > LONG_SECONDS:
+        logger.warning(
+            "%s on the CPU will take about %d minutes for %d labels on atlas and query; a GPU (--device cuda) or fewer "
+            "labels (--only) are quicker",
+            model,
+            max(1, round(seconds / 60.0)),
+            labels,
+        )
 
 
 def _union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:

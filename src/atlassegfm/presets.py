@@ -9,7 +9,8 @@ from typing import Any
 
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS
-from atlassegfm.models.registry import MODELS
+from atlassegfm.models.registry import MODELS, made_options, served
+from atlassegfm.models.weights import missing_weights
 from atlassegfm.registration.registry import METHODS
 
 #: Extra of a registration method to the module that it brings.
@@ -120,7 +121,8 @@ def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         A name out of `PRESETS`.
     given : mapping
         Any of registration, model, prompt, fusion (str) and registration_options (mapping). Options of the registration
-        are added to the preset's own, which hold for its own registration only.
+        are added to the preset's own, which hold for its own registration only. Also weights and model_options, which
+        presets do not have.
 
     Raises
     ------
@@ -134,7 +136,8 @@ def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     settings = own["registration_options"] if kept else {}
     options = own | dict(given) | {"registration_options": settings | dict(given.get("registration_options", {}))}
     # What the user gave is checked, and told about, as an option of its own.
-    missing = {k: what for k, what in missing_parts(**{p: options[p] for p in PARTS}).items() if k not in given}
+    beside = {key: given.get(key) for key in ("weights", "model_options")}
+    missing = {k: w for k, w in missing_parts(**{p: options[p] for p in PARTS}, **beside).items() if k not in given}
     if missing:
         raise InputError(
             f"--preset {name} needs {' and '.join(missing.values())}, which is not available here; "
@@ -143,16 +146,36 @@ def preset_options(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def missing_parts(registration: str, model: str, prompt: str, fusion: str) -> dict[str, str]:
+def missing_parts(
+    registration: str,
+    model: str,
+    prompt: str,
+    fusion: str,
+    *,
+    weights: object = None,
+    model_options: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
     """Which options ask for what this version or installation lacks, and in words what; empty when all is there."""
     missing = {"registration": _missing_registration(registration)}
-    if model not in MODELS:
-        missing["model"] = f"the model {model}"
+    lacking = _missing_model(model, weights, model_options or {})
+    if lacking:
+        missing["model"] = lacking
     elif prompt not in ("auto", *MODELS[model].prompts):
         missing["prompt"] = f"the prompt {prompt} in the model {model}"
     if model != "none" and fusion not in FUSIONS:
         missing["fusion"] = f"the fusion {fusion}"
     return {key: what for key, what in missing.items() if what}
+
+
+def _missing_model(name: str, weights: object, options: Mapping[str, Any]) -> str:
+    """The model itself, its package or its weights, where they are not there and not given."""
+    if name not in MODELS:
+        return f"the model {name}"
+    info = MODELS[name]
+    if not info.installed:
+        return f"the extra {info.extra} (pip install 'atlassegfm[{info.extra}]')"
+    elsewhere = served(info, made_options(info, options))
+    return "" if weights is not None or elsewhere else missing_weights(info) or ""
 
 
 def _missing_registration(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Step 2: what the warped atlas label M_atlas tells the model: a mask, a click or a box.
+"""Step 2: what the warped atlas label M_atlas tells the model: a mask, a click, a box, a scribble or a lasso.
 
 The prompts of the paper ("Atlas is Your Perfect Context", arXiv 2512.18176). M_atlas counts as foreground where its
 membership is at least one half. Where the paper leaves a choice, this module takes these:
@@ -10,6 +10,8 @@ membership is at least one half. Where the paper leaves a choice, this module ta
 * **box**: the tight box around all of M_atlas, so that a label made of several parts is not cut down to one.
 * **box2d**: the tight box around M_atlas on the middle slice. Slices run across the slice axis (`slice_axis`); the
   middle one halves the extent of the largest component along it, so it always meets the component.
+* **lasso**: M_atlas on that middle slice, filled. Not in the paper, as is
+* **scribble**: the skeleton of M_atlas on that middle slice (Zhang and Suen 1984), the line that a hand would draw.
 * **mask**: M_atlas itself.
 """
 
@@ -19,11 +21,12 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+from skimage.morphology import skeletonize
 
 from atlassegfm.errors import InputError
+from atlassegfm.models.info import KINDS
 from atlassegfm.volume import Grid, bounding_box
 
-KINDS = ("mask", "click", "box", "box2d")
 #: Membership from which a voxel counts as foreground.
 THRESHOLD = 0.5
 #: Spacings within this share of the largest one count as equal when the slice axis is chosen.
@@ -41,7 +44,7 @@ class Prompt:
 
     Parameters
     ----------
-    kind : {"mask", "click", "box", "box2d"}
+    kind : {"mask", "click", "box", "box2d", "scribble", "lasso"}
         What the model is meant to use.
     value : int
         Label value.
@@ -52,9 +55,11 @@ class Prompt:
     point : tuple of three int, optional
         The click, a voxel of M_atlas; only for kind click.
     box : three (start, stop) pairs, optional
-        Half-open box; only for box and box2d. A box2d is one voxel thick along `axis`.
+        Half-open box; for box, box2d, scribble and lasso. All but the first are one voxel thick along `axis`.
     axis, slice_index : int, optional
-        Slice axis and the slice of the click or of the box2d; None for mask and box.
+        Slice axis and the slice of the click, box2d, scribble or lasso; None for mask and box.
+    drawn : numpy.ndarray of bool, shape of the box, optional
+        The voxels of the scribble or lasso.
     """
 
     kind: str
@@ -65,6 +70,7 @@ class Prompt:
     box: Box | None = None
     axis: int | None = None
     slice_index: int | None = None
+    drawn: np.ndarray | None = None
 
 
 def make_prompt(
@@ -74,7 +80,7 @@ def make_prompt(
 
     Parameters
     ----------
-    kind : {"mask", "click", "box", "box2d"}
+    kind : {"mask", "click", "box", "box2d", "scribble", "lasso"}
         Which prompt to make.
     membership : numpy.ndarray, shape grid.shape
         M_atlas in [0, 1].
@@ -115,7 +121,19 @@ def make_prompt(
     middle = corner[axis] + (component.shape[axis] - 1) // 2
     box = list(_box_of(foreground.take([middle], axis=axis)))
     box[axis] = (middle, middle + 1)
-    return Prompt(kind, value, mask, others, box=tuple(box), axis=axis, slice_index=middle)
+    drawn = _drawn(kind, foreground[tuple(slice(*pair) for pair in box)], axis)
+    return Prompt(kind, value, mask, others, box=tuple(box), axis=axis, slice_index=middle, drawn=drawn)
+
+
+def _drawn(kind: str, slab: np.ndarray, axis: int) -> np.ndarray | None:
+    """The voxels of a scribble or lasso on a slab that is one voxel thick; None for a box."""
+    if kind == "box2d":
+        return None
+    if kind == "lasso":
+        return slab.copy()
+    # Padded: a shape that fills its array has no border from which thinning could begin.
+    flat = np.pad(slab.take(0, axis=axis), 1)
+    return np.expand_dims(skeletonize(flat)[1:-1, 1:-1], axis)
 
 
 def slice_axis(grid: Grid) -> int:

@@ -41,6 +41,18 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def limit_threads(threads: int | None) -> None:
+    """Let this process and its children compute with so many threads; has to run before torch is imported.
+
+    Parameters
+    ----------
+    threads : int or None
+        What the user asks for; None changes nothing.
+    """
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
 def prepare_compute(threads: int | None = None) -> ComputeSetup:
     """Make tensor work fast on this machine; safe to call often, never changes what the user has set.
 

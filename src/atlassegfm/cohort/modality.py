@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from atlassegfm.errors import InputError
+from atlassegfm.modality import kind_of
 from atlassegfm.volume import Volume
-
-#: Air in Hounsfield units lies below this; no other modality reaches there.
-AIR_HU = -700.0
-#: Part of the voxels that has to be air.
-AIR_FRACTION = 0.01
 
 
 def check_same_kind(atlas: Volume, query: Volume, name: str) -> None:
@@ -31,22 +25,9 @@ def check_same_kind(atlas: Volume, query: Volume, name: str) -> None:
     InputError
         If they differ.
     """
-    first, second = _kind(atlas), _kind(query)
+    first, second = kind_of(atlas), kind_of(query)
     if first and second and first != second:
         raise InputError(
             f"{name}: expected a scan of the atlas's kind ({first}), got {second}; give scans of one modality, CT in "
             "Hounsfield units"
         )
-
-
-def _kind(volume: Volume) -> str:
-    """The modality; "no CT" for values that are none, empty when nobody knows."""
-    series = volume.meta.get("dicom_series")
-    if series is not None:
-        modality = series.frames[0].instance.modality
-        return modality if modality == "CT" else "no CT"
-    low = float(volume.data.min())
-    if low >= 0:
-        return "no CT"
-    air = float(np.mean(volume.data < AIR_HU)) if low < AIR_HU else 0.0
-    return "CT" if air >= AIR_FRACTION else ""

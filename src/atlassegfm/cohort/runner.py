@@ -48,12 +48,15 @@ class Work:
         Whether queries that failed before are tried again.
     start : str or None
         Start method of processes.
+    threads : int or None
+        Of each worker; by default the cores are divided among them.
     """
 
     jobs: int = 1
     timeout: float | None = None
     retry_failed: bool = False
     start: str | None = None
+    threads: int | None = None
 
 
 @dataclass
@@ -160,7 +163,8 @@ def _run(cohort: Cohort, settings: CohortSettings, work: Work, observer: Observe
         observer.ended(record)
 
     if cases:
-        pool = Pool(settings, jobs=work.jobs, timeout=work.timeout, threads=threads_each(work.jobs), start=work.start)
+        threads = work.threads or threads_each(work.jobs)
+        pool = Pool(settings, jobs=work.jobs, timeout=work.timeout, threads=threads, start=work.start)
         pool.run(cases, observer.step, keep)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from atlassegfm.cohort.queries import Query
 from atlassegfm.content import code_digest, path_digest, settings_key
+from atlassegfm.models.registry import model_info
+from atlassegfm.models.weights import used_digest
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Keys:
             "names": path_digest(Path(names)) if is_file else str(names),
             "options": {key: str(value) for key, value in settings.options.items()},
             "formats": list(settings.formats),
+            "weights": used_digest(model_info(settings.options.get("model", "none")), settings.options.get("weights")),
         }
         self._digests: dict[Path, str] = {}
 

@@ -15,6 +15,8 @@ from atlassegfm.evaluation.dataset import file_digest
 from atlassegfm.evaluation.protocol import Pair
 from atlassegfm.evaluation.runs import CASE_FORMAT, Run
 from atlassegfm.io import write_text_atomic
+from atlassegfm.models.registry import MODELS
+from atlassegfm.models.weights import used_digest
 
 if TYPE_CHECKING:
     from atlassegfm.evaluation.runner import Settings
@@ -143,8 +145,10 @@ def content_key(run: Run, pair: Pair, digests: Mapping[str, str], settings: Sett
 
 
 def _weights_digest(run: Run) -> str:
-    """Hash of the weights that the user brought for an in-context model; empty for all else."""
-    if run.method.procedure != "in-context" or run.method.model not in SLICE_MODELS:
+    """Hash of the weights that a run uses; empty for models without any."""
+    if run.method.procedure != "in-context":
+        return used_digest(MODELS[run.method.model]) if run.method.model in MODELS else ""
+    if run.method.model not in SLICE_MODELS:
         return ""
     info = SLICE_MODELS[run.method.model]
     return "" if info.missing() else file_digest(info.weights())

@@ -52,7 +52,30 @@ class Support:
 
 
 class SegmentationModel(ABC):
-    """A frozen (or once customised) segmentation model."""
+    """A frozen (or once customised) segmentation model.
+
+    Attributes
+    ----------
+    notices : list of str
+        What the user has to know of what happened inside; grows while the model works.
+    """
+
+    @property
+    def notices(self) -> list[str]:
+        """What the user has to know; empty when all went as usual."""
+        return self.__dict__.setdefault("_notices", [])
+
+    def load(self) -> None:
+        """Load what is needed, so that what is missing or damaged shows before anything is computed."""
+        return
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts for the report: weights with their hash, preparation, where the probability comes from."""
+        return {}
+
+    def expected_seconds(self, image: Volume, labels: int) -> float:
+        """Roughly what `set_image` and an answer for each of so many labels take here; 0 where it is no matter."""
+        return 0.0
 
     def customise(self, support: Support) -> dict[str, Any]:
         """Adapt to the atlas; models that cannot are left as they are.

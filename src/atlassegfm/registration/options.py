@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass
+from typing import Any
 
+from atlassegfm import options
 from atlassegfm.errors import InputError
+from atlassegfm.options import check_bounds
 
 #: Similarity of the test-time network to its default weight of the gradient penalty (displacements in voxels).
 #: 0.01 beside MSE is in the paper's published code, 1 beside NCC in VoxelMorph's; MI has the range of NCC.
 NETWORK_SIMILARITIES = {"mse": 0.01, "ncc": 1.0, "mi": 1.0}
 #: Fewest voxels along the edge of the working copy, as if it were a cube.
 MIN_NETWORK_VOXELS = 8
-_WORDS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class NetworkOptions:
             raise InputError(
                 f"option similarity: expected one of {', '.join(NETWORK_SIMILARITIES)}, got {self.similarity!r}"
             )
-        _check_bounds(
+        check_bounds(
             self,
             {
                 "iterations": (self.iterations >= 1, "1 or more"),
@@ -96,7 +96,7 @@ class ElastixOptions:
     smoothness: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_bounds(
+        check_bounds(
             self,
             {
                 "iterations": (self.iterations >= 1, "1 or more"),
@@ -127,20 +127,13 @@ class ConvexAdamOptions:
     smoothness: float = 1.25
 
     def __post_init__(self) -> None:
-        _check_bounds(
+        check_bounds(
             self,
             {
                 "iterations": (self.iterations >= 1, "1 or more"),
                 "smoothness": (self.smoothness > 0, "more than 0"),
             },
         )
-
-
-def _check_bounds(options: Any, bounds: Mapping[str, tuple[bool, str]]) -> None:  # noqa: ANN401
-    """Raise `InputError` for the first option that is not what was expected."""
-    for name, (holds, expected) in bounds.items():
-        if not holds:
-            raise InputError(f"option {name}: expected {expected}, got {getattr(options, name)}")
 
 
 #: How much work the built-in registration puts in.
@@ -170,51 +163,5 @@ class OwnOptions:
 
 
 def read_options(method: str, kind: type | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the method takes them.
-
-    Parameters
-    ----------
-    method : str
-        Its name, for messages.
-    kind : dataclass or None
-        What it takes; None when it takes nothing.
-    given : mapping
-        Name to value; a text is turned into the type of the field.
-
-    Returns
-    -------
-    dict
-        Those given, with values of the right types.
-
-    Raises
-    ------
-    InputError
-        For an unknown name or a value that does not fit.
-    """
-    if not given:
-        return {}
-    known = [f.name for f in fields(kind)] if kind is not None else []
-    hints = get_type_hints(kind) if kind is not None else {}
-    out = {}
-    for name, value in given.items():
-        if name not in known:
-            wanted = f"expected one of {', '.join(known)}" if known else "it takes none"
-            raise InputError(f"registration {method}: no option {name!r}; {wanted}")
-        out[name] = _converted(name, value, hints[name])
-    kind(**out)  # checks the bounds
-    return out
-
-
-def _converted(name: str, value: Any, hint: Any) -> Any:  # noqa: ANN401
-    """A text as a value of the field's type; other values as they are."""
-    if not isinstance(value, str):
-        return value
-    target = next(t for t in (*get_args(hint), hint) if t is not type(None))
-    try:
-        converted = _WORDS[value.lower()] if target is bool else target(value)
-    except (KeyError, ValueError) as error:
-        words = {bool: "yes or no", int: "a whole number", float: "a number"}[target]
-        raise InputError(f"option {name}: expected {words}, got {value!r}") from error
-    if isinstance(converted, float) and not math.isfinite(converted):
-        raise InputError(f"option {name}: expected a finite number, got {value!r}")
-    return converted
+    """Options as the registration `method` takes them; see `atlassegfm.options.read_options`."""
+    return options.read_options(f"registration {method}", kind, given)
