@@ -30,7 +30,7 @@ def grey(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 def augmenter(errors: tuple[float, ...] = (2.5, 2.5)) -> Augmenter:
     labels = blobs()
-    return Augmenter(grey(labels), labels, np.roll(labels, 2, axis=1), errors, (6.0, 6.0))
+    return Augmenter(grey(labels), labels, errors, (6.0, 6.0))
 
 
 def network(seed: int = 0) -> RefinerNet:

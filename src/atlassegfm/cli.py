@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from atlassegfm.cli_customise import customise_command
 from atlassegfm.cli_data import data_app
 from atlassegfm.cli_evaluate import evaluate_command
 from atlassegfm.cli_models import models_app
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command("segment")(segment_command)
 app.command("register")(register_command)
 app.command("evaluate")(evaluate_command)
+app.command("customise")(customise_command)
 app.command("train-builtin")(train_command)
 app.add_typer(data_app, name="data")
 

@@ -59,6 +59,9 @@ def segment_command(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Option of the model, such as axis=axial; may be given again."),
     ] = None,
+    no_customise: Annotated[
+        bool, typer.Option("--no-customise", help="Use the built-in network as it was shipped.")
+    ] = False,
     weights: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="File or folder of the model's weights, in place of those downloaded."),
@@ -134,7 +137,8 @@ def segment_command(
     registration_options = cli_checks.key_values(registration_option, "--registration-option")
     registration_options |= {} if quality is None else {"quality": quality}
     loading = {
-        "model_options": cli_checks.key_values(model_option, "--model-option"),
+        "model_options": cli_checks.key_values(model_option, "--model-option")
+        | ({"customise": "no"} if no_customise else {}),
         "weights": weights,
         "weights_sha256": weights_sha256,
     }

@@ -1,5 +1,7 @@
 """Customised weights found again."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -26,13 +28,12 @@ def test_found_in_memory_and_on_disk(tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["k.safetensors"]
 
 
-def test_without_a_folder_nothing_is_written_and_memory_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_memory_is_bounded(tmp_path):
+    kept = Store(tmp_path)
     for number in range(KEPT + 2):
-        Store(None).keep(str(number), STATE, {})
-    assert list(tmp_path.iterdir()) == []
-    assert Store(None).find("0") is None
-    assert Store(None).find(str(KEPT + 1)) is not None
+        kept.keep(str(number), STATE, {})
+    assert len(store._memory) == KEPT
+    assert kept.find("0") is not None
 
 
 def test_damaged_files_count_as_absent(tmp_path):
@@ -41,11 +42,11 @@ def test_damaged_files_count_as_absent(tmp_path):
     assert Store(tmp_path).find("absent") is None
 
 
-def test_later_changes_of_the_network_do_not_reach_what_is_kept():
+def test_later_changes_of_the_network_do_not_reach_what_is_kept(tmp_path):
     live = {"a": torch.zeros(3)}
-    Store(None).keep("k", live, {})
+    Store(tmp_path).keep("k", live, {})
     live["a"] += 1
-    assert Store(None).find("k")[0]["a"].sum() == 0
+    assert Store(tmp_path).find("k")[0]["a"].sum() == 0
 
 
 def test_key_follows_everything_that_is_learnt_from(tmp_path):
@@ -67,7 +68,15 @@ def test_key_follows_everything_that_is_learnt_from(tmp_path):
 
 
 def test_folder_is_where_the_user_said(monkeypatch, tmp_path):
-    monkeypatch.delenv("ATLASSEGFM_HOME", raising=False)
-    assert cache_folder() is None
     monkeypatch.setenv("ATLASSEGFM_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "customised"
+
+
+def test_the_disk_does_not_fill(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "KEPT_ON_DISK", 2)
+    kept = Store(tmp_path)
+    for number, key in enumerate("abc"):
+        kept.keep(key, {"w": torch.zeros(1)}, {})
+        os.utime(tmp_path / f"{key}.safetensors", (number, number))
+    kept.keep("d", {"w": torch.zeros(1)}, {})
+    assert sorted(p.stem for p in tmp_path.iterdir()) == ["c", "d"]

@@ -7,6 +7,7 @@ import pytest
 
 from atlassegfm.builtin import store
 from atlassegfm.builtin.customise import Course
+from atlassegfm.builtin.options import BuiltinOptions
 from atlassegfm.builtin.weights import save_weights
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import Support, prompt_from_labels
@@ -37,15 +38,15 @@ def support(kind: str = "mask") -> Support:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory) -> BuiltinOptions:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(path, network(), {})
-    return path
+    save_weights(path, network(), {"steps": 0})
+    return BuiltinOptions(network=str(path))
 
 
 @pytest.fixture(scope="module")
 def model(weights) -> RefinerModel:
-    model = RefinerModel(weights=weights, course=COURSE)
+    model = RefinerModel(options=weights, course=COURSE)
     assert model.customise(support())["customised"] is True
     return model
 
@@ -124,14 +125,14 @@ def test_support_answers_correct_the_prior_and_a_lost_label_has_none(model):
 
 @pytest.mark.parametrize("kind", ["click", "box", "box2d"])
 def test_other_prompts_stay_near_what_they_point_at(weights, kind):
-    model = RefinerModel(weights=weights, course=replace(COURSE, fewest_steps=4, most_steps=4, learning_rate=1e-3))
+    model = RefinerModel(options=weights, course=replace(COURSE, fewest_steps=4, most_steps=4, learning_rate=1e-3))
     model.customise(support(kind))
     image, truth = scan(1)
     assert dice(answer(model, image, truth, 1, kind) > 0.5, truth.data == 1) > 0.6
 
 
 def test_without_customising_the_shipped_network_answers(weights):
-    model = RefinerModel(weights=weights, customising=False)
+    model = RefinerModel(options=replace(weights, customise=False))
     facts = model.customise(support())
     assert facts["learnable_parameters"] == 0
     assert facts["customised"] is False
@@ -147,7 +148,7 @@ def test_the_second_session_finds_the_weights_and_answers_alike(weights, tmp_pat
     for seed, forget in ((7, False), (7, False), (7, True), (8, False)):
         if forget:
             monkeypatch.setattr(store, "_memory", type(store._memory)())
-        model = RefinerModel(weights=weights, course=short, seed=seed, cache=tmp_path)
+        model = RefinerModel(options=weights, course=short, seed=seed, cache=tmp_path)
         found.append(model.customise(support())["found_again"])
         answers.append(answer(model, image, moved(truth, 2), 1).tobytes())
     assert found == [False, True, True, False]
@@ -159,8 +160,8 @@ def test_misuse_is_told(model, weights):
     _, truth = scan(1)
     prompt = prompt_from_labels(truth, 1, "mask")
     with pytest.raises(ModelError, match="set_image"):
-        RefinerModel(weights=weights).segment(prompt)
-    fresh = RefinerModel(weights=weights)
+        RefinerModel(options=weights).segment(prompt)
+    fresh = RefinerModel(options=weights)
     fresh.set_image(scan(1)[0])
     with pytest.raises(ModelError, match="does not know label 1"):
         fresh.segment(prompt)

@@ -25,8 +25,8 @@ BEND, BEND_LENGTH = (0.5, 3.5), (18.0, 45.0)
 SEVERITY, ERROR_LENGTH = (0.6, 2.4), (10.0, 40.0)
 #: Border errors that no map from image to image explains, voxels.
 ROUGHNESS, ROUGHNESS_LENGTH = 0.7, 5.0
-#: Part of the lessons whose prior is the one that came back from the query; part whose prior is perfect.
-RETURNED, PERFECT = 0.15, 0.06
+#: Part of the lessons whose prior is perfect.
+PERFECT = 0.06
 #: How fast the expected error changes from one label to the next, voxels.
 ERROR_BLUR = 4.0
 
@@ -47,8 +47,8 @@ class Augmenter:
     ----------
     image : numpy.ndarray, float32, shape (I, J, K)
         Working copy of the atlas around its labels.
-    truth, returned : numpy.ndarray of integers, same shape
-        Label numbers, and what came back of them from the trip to the query and back.
+    truth : numpy.ndarray of integers, same shape
+        Label numbers.
     errors, limits : sequence of float
         Border error of labels 1 to L in the round trip, and the most that a lesson's prior should err, voxels.
     """
@@ -57,14 +57,13 @@ class Augmenter:
         self,
         image: np.ndarray,
         truth: np.ndarray,
-        returned: np.ndarray,
         errors: Sequence[float],
         limits: Sequence[float],
     ) -> None:
         low, high = np.percentile(image, (0.5, 99.5))
         self.shape = image.shape
         self._image = torch.from_numpy(np.clip((image - low) / max(high - low, 1e-6), 0.0, 1.0).astype(np.float32))
-        self._maps = torch.from_numpy(np.stack([truth, returned]).astype(np.int16))
+        self._labels = torch.from_numpy(truth.astype(np.int16))[None]
         nearest = ndimage.distance_transform_edt(truth == 0, return_distances=False, return_indices=True)
         owner = truth[tuple(nearest)]
         spread = (np.concatenate([[0.0], sizes]).astype(np.float32)[owner] for sizes in (errors, limits))
@@ -76,14 +75,9 @@ class Augmenter:
         rng = np.random.default_rng(seed)
         where = self._deformation(rng)
         image, error, limit = sample(torch.cat([self._image[None], self._errors]), where)
-        truth, returned = _nearest(self._maps, where)
-        draw = rng.random()
-        if draw < PERFECT:
-            prior = truth
-        elif draw < PERFECT + RETURNED:
-            prior = returned
-        else:
-            prior = _nearest(truth[None], self._misplaced(rng, error, limit))[0]
+        truth = _nearest(self._labels, where)[0]
+        perfect = rng.random() < PERFECT
+        prior = truth if perfect else _nearest(truth[None], self._misplaced(rng, error, limit))[0]
         return Lesson(random_intensities(rng, image.numpy()), truth.numpy(), prior.numpy())
 
     def _deformation(self, rng: np.random.Generator) -> torch.Tensor:

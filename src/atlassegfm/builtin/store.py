@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from atlassegfm.io import atomic_path
+from atlassegfm.models.weights import home
 from atlassegfm.volume import Volume
 
 #: Changes whenever what is learnt from the same atlas changes.
 VERSION = 1
-#: Customised networks kept in memory, a few MB each.
-KEPT = 4
+#: Customised networks kept in memory and on disk, a few MB each; those not used for longest go first.
+KEPT, KEPT_ON_DISK = 4, 50
 
 State = dict[str, torch.Tensor]
 _memory: OrderedDict[str, tuple[State, dict[str, Any]]] = OrderedDict()
 
 
-def cache_folder() -> Path | None:
-    """Folder for customised weights below ``ATLASSEGFM_HOME``; None where that is not set: nothing is written then."""
-    home = os.environ.get("ATLASSEGFM_HOME")
-    return Path(home) / "customised" if home else None
+def cache_folder() -> Path:
+    """Folder for customised weights, beside what was downloaded (`models.weights.home`)."""
+    return home() / "customised"
 
 
 def content_key(image: Volume, labels: Volume, weights: Path, told: Any) -> str:  # noqa: ANN401
@@ -48,11 +48,11 @@ class Store:
 
     Parameters
     ----------
-    folder : Path, optional
-        Where they are kept on disk; in memory only if None.
+    folder : Path
+        Where they are kept on disk.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def find(self, key: str) -> tuple[State, dict[str, Any]] | None:
@@ -60,15 +60,16 @@ class Store:
         if key in _memory:
             _memory.move_to_end(key)
             return _memory[key]
-        if self.folder is None:
-            return None
+        path = self._path(key)
         try:
-            with safe_open(str(self._path(key)), framework="pt") as stored:
+            with safe_open(str(path), framework="pt") as stored:
                 facts = json.loads((stored.metadata() or {})["facts"])
                 state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
         except (OSError, SafetensorError, KeyError, ValueError):
             # Learning again costs a minute; a damaged file must not cost the run.
             return None
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            path.touch()
         self._remember(key, state, facts)
         return state, facts
 
@@ -76,10 +77,11 @@ class Store:
         """Keep weights and JSON-ready facts; on disk as a whole or not at all."""
         state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         self._remember(key, state, facts)
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self._path(key)) as temporary:
-                save_file(state, temporary, metadata={"facts": json.dumps(facts)})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._path(key)) as temporary:
+            save_file(state, temporary, metadata={"facts": json.dumps(facts)})
+        for old in sorted(self.folder.glob("*.safetensors"), key=_last_used, reverse=True)[KEPT_ON_DISK:]:
+            old.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
@@ -90,3 +92,10 @@ class Store:
         _memory.move_to_end(key)
         while len(_memory) > KEPT:
             _memory.popitem(last=False)
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has just removed it
+        return 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -198,7 +199,7 @@ class Trainer:
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-        except Exception as error:
+        except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
             raise ModelError(f"{path}: expected a checkpoint of train-builtin ({type(error).__name__})") from error
         if stream != self._stream():
             raise ModelError(

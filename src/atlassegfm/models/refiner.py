@@ -8,6 +8,7 @@ with the shipped network by 0.005 to 0.015.
 from __future__ import annotations
 
 import copy
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from atlassegfm.builtin.augment import Augmenter
 from atlassegfm.builtin.customise import Course, customised
 from atlassegfm.builtin.encoding import encode
 from atlassegfm.builtin.network import RefinerNet
+from atlassegfm.builtin.options import BuiltinOptions
 from atlassegfm.builtin.patches import Asking
 from atlassegfm.builtin.refine import MARGIN, tiled_logits
 from atlassegfm.builtin.store import Store, cache_folder, content_key
@@ -41,10 +43,8 @@ class RefinerModel(SegmentationModel):
         Where to compute.
     seed : int
         Seed of the customisation.
-    weights : path, optional
-        Pre-trained weights; those of the package if None.
-    customising : bool
-        Whether the atlas changes the weights; without, the network answers as it was shipped.
+    options : BuiltinOptions, optional
+        Whether the atlas changes the weights, and which weights.
     course : Course, optional
         How the atlas is learnt.
     cache : path, optional
@@ -56,14 +56,15 @@ class RefinerModel(SegmentationModel):
         *,
         device: str = "cpu",
         seed: int = 0,
-        weights: str | Path | None = None,
-        customising: bool = True,
+        options: BuiltinOptions | None = None,
         course: Course | None = None,
         cache: str | Path | None = None,
     ) -> None:
         self.device, self.seed = device, seed
-        self.customising, self.course = customising, course or Course()
-        self._weights = shipped_weights() if weights is None else Path(weights)
+        options = options or BuiltinOptions()
+        self.customising, self.course = options.customise, course or Course()
+        self._weights = shipped_weights() if options.network is None else Path(options.network).expanduser()
+        self._shipped: RefinerNet | None = None
         self._store = Store(cache_folder() if cache is None else Path(cache))
         self._network: RefinerNet | None = None
         self._rows: dict[int, int] = {}
@@ -72,14 +73,27 @@ class RefinerModel(SegmentationModel):
         self._image: Volume | None = None
         self._copy: WorkingCopy | None = None
 
+    def load(self) -> None:
+        """Load the pre-trained weights."""
+        if self._shipped is None:
+            network, self._training = load_weights(self._weights)
+            self._shipped = network.to(self.device, memory_format=torch.channels_last_3d)
+
+    def describe(self) -> dict[str, Any]:
+        """Name, hash and training of the pre-trained weights."""
+        self.load()
+        facts = {"file": self._weights.name, "sha256": hashlib.sha256(self._weights.read_bytes()).hexdigest()}
+        return {"weights": {**facts, "training_steps": self._training.get("steps")}}
+
     def customise(self, support: Support) -> dict[str, Any]:
         """Learn the atlas (see `builtin.customise`), or find again what was learnt from it.
 
-        What is learnt depends on the atlas, the weights, the seed and the settings, and through the size of the
-        errors on the round trip of the query that came first; later queries find the same weights again.
+        What is learnt depends on the atlas, the weights, the seed, the settings, and on the size of the errors on the
+        round trip, rounded to a power of two: most queries of a cohort share it and find the same weights again, and
+        none depends on which query came first.
         """
-        network = load_weights(self._weights)[0].to(self.device, memory_format=torch.channels_last_3d)
-        self._network = network
+        self.load()
+        self._network = network = self._shipped
         self._spacing = working_spacing(support.image.grid)
         self._rows = {value: row for row, value in enumerate(support.values)}
         voxel = support.image.grid.voxel_volume_ml
@@ -88,11 +102,12 @@ class RefinerModel(SegmentationModel):
         facts = {"learnable_parameters": 0, "customised": False, "working_spacing_mm": self._spacing}
         if not self.customising:
             return facts
-        told = [self.seed, self.device, support.kind, self._spacing, asdict(self.course)]
+        size = usual_error(support)
+        told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
         key = content_key(support.image, support.truth, self._weights, told)
         found = self._store.find(key)
         if found is None:
-            self._network, learnt = self._learn(network, support)
+            self._network, learnt = self._learn(network, support, size)
             self._store.keep(key, self._network.state_dict(), learnt)
             return {**facts, **learnt, "found_again": False}
         state, learnt = found
@@ -101,27 +116,26 @@ class RefinerModel(SegmentationModel):
         self._network.load_state_dict(state)
         return {**facts, **learnt, "found_again": True}
 
-    def _learn(self, shipped: RefinerNet, support: Support) -> tuple[RefinerNet, dict[str, Any]]:
-        errors, limits = _errors(support)
-        maps = [_numbered(m.data, support.values) for m in (support.truth, support.priors)]
-        working = WorkingCopy.around(support.image, maps[0] + maps[1] > 0, self._spacing)
-        truth, returned = (working.labels(m) for m in maps)
+    def _learn(self, shipped: RefinerNet, support: Support, size_mm: float) -> tuple[RefinerNet, dict[str, Any]]:
+        """Customise on priors whose borders err by about `size_mm`, no label by more than its thickness allows."""
+        truth = _numbered(support.truth.data, support.values)
+        working = WorkingCopy.around(support.image, truth > 0, self._spacing)
+        limits = [limit / self._spacing for limit in _limits(support).values()]
         voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
         network, facts = customised(
             shipped,
             Augmenter(
                 working.image.data,
-                truth,
-                returned,
-                [e / self._spacing for e in errors.values()],
-                [limit / self._spacing for limit in limits.values()],
+                working.labels(truth),
+                [min(size_mm / self._spacing, limit) for limit in limits],
+                limits,
             ),
             Asking(voxels, support.kind, slice_axis(support.image.grid)),
             self.seed,
             self.course,
             self.device,
         )
-        return network, {**facts, "prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()}}
+        return network, {**facts, "prior_border_error_mm": round(size_mm, 3)}
 
     def set_image(self, image: Volume) -> None:
         """Keep the image; its working copy is made once, around the labels of the first prompt."""
@@ -173,10 +187,16 @@ def _carried(prompt: Prompt, working: WorkingCopy, box: tuple[slice, ...]) -> tu
     return point, hull
 
 
-def _errors(support: Support) -> tuple[dict[int, float], dict[int, float]]:
-    """Border error in mm of each label's prior on its round trip, and the most that teaches (see `models.lessons`)."""
-    spacing = support.image.spacing
-    unit = float(np.prod(spacing) ** (1.0 / 3.0))
+def _limits(support: Support) -> dict[int, float]:
+    """The most in mm that the border of each label's prior may err to teach anything (see `models.lessons`)."""
+    spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
+    return {v: max(DEEPEST * depth(support.truth.data == v, spacing), unit) for v in support.values}
+
+
+def usual_error(support: Support) -> float:
+    """Border error in mm that the priors' round trip shows: median over labels, rounded to a power of two voxels."""
+    spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
     masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
-    limits = {v: max(DEEPEST * depth(truth, spacing), unit) for v, (_, truth) in masks.items()}
-    return settled_errors({v: border_error(*pair, spacing) for v, pair in masks.items()}, limits, unit), limits
+    errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
+    settled = settled_errors(errors, _limits(support), unit)
+    return unit * 2.0 ** round(float(np.log2(np.median(list(settled.values())) / unit)))

@@ -1,14 +1,16 @@
-"""The built-in model: taught by the atlas itself, nothing to download."""
+"""The built-in model: two opinions, trees that the atlas teaches and a network that it customises."""
 
+from atlassegfm.builtin.options import BuiltinOptions
 from atlassegfm.models.info import ModelInfo
 
 INFO = ModelInfo(
     name="builtin",
-    summary="voxel classifier taught by the atlas itself; no download",
+    summary="pre-trained network and boosted trees, both taught by the atlas itself; no download",
     dimension="3D",
     prompts=("mask", "click", "box", "box2d"),
     licence="Apache-2.0",
-    target="atlassegfm.models.voxelwise:VoxelwiseModel",
-    intensity="ranks within the neighbourhood of the prior",
-    spacing="as it is; lengths are measured in mm",
+    target="atlassegfm.models.both:BothModel",
+    intensity="ranks (trees) and standardised intensities (network) around the prior",
+    spacing="trees as it is, lengths in mm; network on an isotropic working copy",
+    options=BuiltinOptions,
 )
