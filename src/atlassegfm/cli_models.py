@@ -185,7 +185,7 @@ def download_model(
     def ask(text: str) -> bool:
         licence = info.weights is not None and text == licence_text(info)
         if accept_licence if licence else accept_unpinned:
-            typer.echo(text.rpartition("\n")[0] or text, err=True)
+            typer.echo(text, err=True)
             return True
         if not sys.stdin.isatty():
             option = "--accept-licence" if licence else "--accept-unpinned, or --sha256 HASH"

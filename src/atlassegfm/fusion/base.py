@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import InputError
-from atlassegfm.fusion.soft import soft_maps
+from atlassegfm.fusion.soft import is_hard, settled, soft_maps
 from atlassegfm.overlap import dice
 from atlassegfm.volume import bounding_box
 
@@ -159,20 +159,29 @@ class Fusion(ABC):
         if not claims_atlas.any() and not claims_fm.any():
             return np.zeros(m_atlas.shape, dtype=np.float32)
         if not claims_atlas.any():
-            return soft_maps(m_atlas, m_fm, spacing, self.tau_mm)[1].copy()
+            return m_fm.copy()
         if not claims_fm.any() or (self.habit is not None and self.habit.lost(claims_atlas, claims_fm)):
-            return soft_maps(m_atlas, m_fm, spacing, self.tau_mm)[0].copy()
+            return m_atlas.copy()
         out = np.zeros(m_atlas.shape, dtype=np.float32)
         box = working_box(m_atlas, m_fm, spacing)
         maps = soft_maps(m_atlas[box], m_fm[box], spacing, self.tau_mm)
-        out[box] = np.clip(self._fuse(*maps, image[box], spacing), 0.0, 1.0)
+        fused, gain = self._fuse(*maps, image[box], spacing)
+        fused = np.clip(fused, 0.0, 1.0)
+        if self.tau_mm is not None:
+            # Where the atlas weighs more than the model, or the model gave a bare mask, contours have decided.
+            share = 1.0 if is_hard(m_fm[box]) else np.clip(2.0 * gain - 1.0, 0.0, 1.0)
+            fused = settled(fused, share)
+        out[box] = fused
         return out
 
     @abstractmethod
     def _fuse(
         self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: tuple[float, float, float]
-    ) -> np.ndarray:
-        """Fused probability on the crop, from soft maps of which each claims at least one voxel."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fused probability on the crop, from soft maps of which each claims at least one voxel; and the gain.
+
+        The gain is the weight of the atlas, 0 to 1, shape of the maps.
+        """
 
 
 class ModelAlone(Fusion):
@@ -187,8 +196,8 @@ class ModelAlone(Fusion):
 
     def _fuse(
         self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: tuple[float, float, float]
-    ) -> np.ndarray:
-        return m_fm
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return m_fm, np.zeros_like(m_fm)
 
 
 def checked_maps(

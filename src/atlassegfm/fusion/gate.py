@@ -117,13 +117,13 @@ class GateFusion(Fusion):
 
     def _fuse(
         self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: tuple[float, float, float]
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
         gate = self.gate(m_atlas, m_fm, image)
         z_fm = _logit(m_fm)
         fused = z_fm + gate * (_logit(m_atlas) - z_fm)
         fused = 1.0 / (1.0 + np.exp(-fused))
         # The clipped logits leave a floor of LOGIT_CLIP; where both maps say zero the result is zero.
-        return np.where((m_atlas < LOGIT_CLIP) & (m_fm < LOGIT_CLIP), 0.0, fused).astype(np.float32)
+        return np.where((m_atlas < LOGIT_CLIP) & (m_fm < LOGIT_CLIP), 0.0, fused).astype(np.float32), gate
 
     def gate(self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray) -> np.ndarray:
         """The gate g, float32 in [0, 1], shape of the maps; 1 follows the atlas."""

@@ -89,8 +89,9 @@ class KalmanFusion(Fusion):
 
     def _fuse(
         self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: tuple[float, float, float]
-    ) -> np.ndarray:
-        return m_fm + self.gain(m_atlas, m_fm) * (m_atlas - m_fm)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        gain = self.gain(m_atlas, m_fm)
+        return m_fm + gain * (m_atlas - m_fm), gain
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import edt
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from atlassegfm.errors import InputError
 from atlassegfm.volume import bounding_box
@@ -15,6 +15,10 @@ from atlassegfm.volume import bounding_box
 TAU_MM = 2.0
 #: Beyond this many tau outside the border the probability (below 0.001) is set to zero.
 REACH_TAU = 7.0
+#: How much narrower the band becomes where a contour alone decides: by this factor.
+SETTLED = 100.0
+#: Keeps logits finite.
+EPSILON = 1e-6
 #: A map without a value farther than this from both 0 and 1 is a hard mask.
 HARD = 0.01
 
@@ -92,6 +96,33 @@ def soften(mask_prob: np.ndarray, spacing: Sequence[float], tau_mm: float = TAU_
     return out
 
 
+def settled(fused: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """A fused map in which what was made of softened contours is a contour again.
+
+    The band of `soften` weighs contours against each other; it is no probability. Left in the result, it would be cut
+    where probabilities are cut (below one half, see `competition.dice_background_weight`), and the bands of neighbours
+    would add up to labels where there is none: a contour would come out larger than it went in.
+
+    Parameters
+    ----------
+    fused : numpy.ndarray
+        In [0, 1].
+    share : numpy.ndarray or float
+        How much of it comes from softened contours: 0 leaves it as it is, 1 makes it a contour at one half.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``sigmoid(logit(fused) * (1 + (SETTLED - 1) * share))``, float32; one half stays one half.
+    """
+    return expit(logit(np.clip(fused, EPSILON, 1.0 - EPSILON)) * (1.0 + (SETTLED - 1.0) * share)).astype(np.float32)
+
+
+def is_hard(m_fm: np.ndarray) -> bool:
+    """Whether a model's map is a mask rather than a probability."""
+    return not ((m_fm > HARD) & (m_fm < 1.0 - HARD)).any()
+
+
 def soft_maps(
     m_atlas: np.ndarray, m_fm: np.ndarray, spacing: Sequence[float], tau_mm: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -111,5 +142,4 @@ def soft_maps(
     """
     if tau_mm is None:
         return m_atlas, m_fm
-    hard = not ((m_fm > HARD) & (m_fm < 1.0 - HARD)).any()
-    return soften(m_atlas, spacing, tau_mm), soften(m_fm, spacing, tau_mm) if hard else m_fm
+    return soften(m_atlas, spacing, tau_mm), soften(m_fm, spacing, tau_mm) if is_hard(m_fm) else m_fm

@@ -1,4 +1,4 @@
-"""Fetching weights: from the hub with its own client, from an address with pooch, MONAI bundles with MONAI.
+"""Fetching weights: what the hub's client names and what has an address with pooch, MONAI bundles with MONAI.
 
 Nothing is downloaded unless the user asks for it. A download goes into a folder beside its target, which is renamed
 when every file has been checked; a download that was broken off is resumed from there.
@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -109,37 +110,51 @@ def _fetch(weights: Weights, draft: Path) -> tuple[dict[str, Declared], str | No
 
 
 def _from_hub(weights: Weights, draft: Path) -> tuple[dict[str, Declared], str | None]:
+    """Ask the hub what there is, fetch it with pooch: the hub's own client does not resume."""
     try:
-        from fnmatch import fnmatch
-
-        from huggingface_hub import HfApi, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError
+        from huggingface_hub import HfApi, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers
     except ImportError as error:
         raise MissingExtraError("downloading from the hub", "huggingface_hub", "download") from error
     try:
-        facts = HfApi().model_info(weights.repo, revision=weights.revision, files_metadata=True)
-        snapshot_download(weights.repo, revision=facts.sha, local_dir=draft, allow_patterns=list(weights.files))
-    except HfHubHTTPError as error:
+        hub = HfApi()
+        facts = hub.model_info(weights.repo, revision=weights.revision, files_metadata=True)
+    except Exception as error:
+        # The client's errors are those of whichever HTTP library its version is built on.
         raise ModelError(
-            f"{weights.source}: the hub refuses ({_line(error)}); ask for access there, or log in"
+            f"{weights.source}: the hub does not say what is there ({_line(error)}); check the network, ask for access on "
+            "its page, or log in with 'hf auth login'"
         ) from error
-    wanted = [s for s in facts.siblings or () if any(fnmatch(s.rfilename, pattern) for pattern in weights.files)]
-    return {s.rfilename: Declared(s.lfs.sha256 if s.lfs else None, s.size) for s in wanted}, facts.sha
+    declared = {}
+    for file in facts.siblings or ():
+        name = file.rfilename
+        if any(fnmatch(name, pattern) for pattern in weights.files):
+            declared[name] = Declared(file.lfs.sha256 if file.lfs else None, file.size)
+            url = hf_hub_url(str(weights.repo), name, revision=facts.sha, endpoint=hub.endpoint)
+            _fetched(url, draft / name, weights.sha256.get(name) or declared[name].sha256, build_hf_headers())
+    return declared, facts.sha
 
 
 def _from_url(weights: Weights, draft: Path) -> dict[str, Declared]:
+    known = weights.sha256.get(weights.main)
+    _fetched(str(weights.url), draft / weights.main, known, {})
+    return {weights.main: Declared(known)}
+
+
+def _fetched(url: str, target: Path, sha256: str | None, headers: dict[str, str]) -> None:
+    """Fetch a file with pooch, going on where the last attempt ended; a file that is there already is kept."""
     try:
         import pooch
+
+        from atlassegfm.models.resume import ResumingDownloader
     except ImportError as error:
         raise MissingExtraError("downloading", "pooch", "download") from error
-    from atlassegfm.models.resume import ResumingDownloader
-
-    known = weights.sha256.get(weights.main)
+    pooch.get_logger().setLevel("WARNING")
+    resuming = ResumingDownloader(target.with_name(f"{target.name}.incomplete"), headers)
     try:
-        pooch.retrieve(weights.url, known, fname=weights.main, path=draft, downloader=ResumingDownloader())
+        pooch.retrieve(url, sha256, fname=target.name, path=target.parent, downloader=resuming)
     except ValueError as error:  # pooch's word for another hash
-        raise ModelError(f"{weights.url}: {_line(error)}") from error
-    return {weights.main: Declared(known)}
+        raise ModelError(f"{target.name} from {url}: {_line(error)}; it was deleted, download it again") from error
 
 
 def _from_bundle(weights: Weights, draft: Path) -> dict[str, Declared]:
