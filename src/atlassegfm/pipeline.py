@@ -14,7 +14,8 @@ import numpy as np
 from atlassegfm.atlas import Atlas
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.errors import InputError
-from atlassegfm.fusion import FUSIONS, fit
+from atlassegfm.fusing import EXPECTED_DICE, FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
+from atlassegfm.fusion import FUSIONS
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.judging import LabelJudge
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
@@ -35,12 +36,8 @@ logger = logging.getLogger(__name__)
 #: Told (name of the step, finished fraction in [0, 1]).
 Progress = Callable[[str, float], None]
 PROMPTS = ("auto", *KINDS)
-#: Surroundings of both masks, in mm, within which fusion works.
-FUSION_MARGIN_MM = 12.0
 #: A model that will take longer than this is announced, in seconds.
 LONG_SECONDS = 60.0
-#: Dice that a good result reaches; a voxel is taken when its probability exceeds half of it (see `competition`).
-EXPECTED_DICE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +254,7 @@ def _session(options: dict[str, Any], weights: str | Path | None, sha256: str | 
 def _announce(model: str, session: SegmentationModel, atlas: Atlas, query: Volume) -> None:
     """Say beforehand that a model will take long."""
     labels = len(atlas.values)
-    seconds = session.expected_seconds(atlas.image, labels) + session.expected_seconds(query, labels)
+    seconds = LESSONS * session.expected_seconds(atlas.image, labels) + session.expected_seconds(query, labels)
     if seconds > LONG_SECONDS:
         logger.warning(
             "%s on the CPU will take about %d minutes for %d labels on atlas and query; a GPU (--device cuda) or fewer "
@@ -268,25 +265,10 @@ def _announce(model: str, session: SegmentationModel, atlas: Atlas, query: Volum
         )
 
 
-def _union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
-    """Where either map says anything, with surroundings; one voxel when neither does."""
-    box = bounding_box((first > 0) | (second >= 0.05), margin=np.ceil(FUSION_MARGIN_MM / spacing).astype(int))
-    return box or (slice(0, 1),) * 3
-
-
 def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dict[int, Fusion]:
     """One fusion per label, learnt on the atlas."""
-    fusions = {}
-    image, spacing = support.image, support.image.spacing
-    for number, value in enumerate(support.values):
-        run.progress("fusion learns from the atlas", number / len(support.values))
-        mask = (support.priors.data == value).astype(np.float32)
-        answer = favouring_dice(session.segment_support(support, value), EXPECTED_DICE)
-        truth = support.truth.data == value
-        box = _union_box(mask + truth, answer, spacing)
-        fusions[value] = fit(
-            run.options["fusion"], mask[box], answer[box], truth[box], image.data[box], spacing, run.options["seed"]
-        )
+    kind, seed = run.options["fusion"], run.options["seed"]
+    fusions = fit_fusions(session, support, kind, seed, lambda done: run.progress("fusion learns from the atlas", done))
     run.facts["fusion"] = {str(v): f.facts for v, f in fusions.items()}
     run.lap("fit fusion")
     return fusions
@@ -321,7 +303,7 @@ def _segment_labels(
             run.warnings.append(judge_label.missing(value))
             continue
         answer = favouring_dice(session.segment(prompt), EXPECTED_DICE)
-        box = _union_box(prompt.mask, answer, spacing)
+        box = union_box(prompt.mask, answer, spacing)
         fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)
         final.add(value, fused, box)

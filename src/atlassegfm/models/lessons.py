@@ -88,3 +88,18 @@ def usable_priors(truth: Volume, returned: Volume, seed: int) -> Volume:
         moved = displaced_labels(alone, size, np.random.default_rng([seed, value])).data > 0
         out[moved] = value
     return returned.with_data(out)
+
+
+def error_limits(support: Support) -> dict[int, float]:
+    """The most in mm that the border of each label's prior may err to teach anything (see `settled_errors`)."""
+    spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
+    return {v: max(DEEPEST * depth(support.truth.data == v, spacing), unit) for v in support.values}
+
+
+def usual_error(support: Support) -> float:
+    """Border error in mm that the priors' round trip shows: median over labels, rounded to a power of two voxels."""
+    spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
+    masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
+    errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
+    settled = settled_errors(errors, error_limits(support), unit)
+    return unit * 2.0 ** round(float(np.log2(np.median(list(settled.values())) / unit)))

@@ -29,7 +29,7 @@ from atlassegfm.builtin.working import WorkingCopy, working_spacing
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.hints import mask_of_prompt
-from atlassegfm.models.lessons import DEEPEST, border_error, depth, settled_errors
+from atlassegfm.models.lessons import error_limits, usual_error
 from atlassegfm.prompts import THRESHOLD, Box, Point, Prompt, slice_axis
 from atlassegfm.volume import Volume, bounding_box
 
@@ -120,7 +120,7 @@ class RefinerModel(SegmentationModel):
         """Customise on priors whose borders err by about `size_mm`, no label by more than its thickness allows."""
         truth = _numbered(support.truth.data, support.values)
         working = WorkingCopy.around(support.image, truth > 0, self._spacing)
-        limits = [limit / self._spacing for limit in _limits(support).values()]
+        limits = [limit / self._spacing for limit in error_limits(support).values()]
         voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
         network, facts = customised(
             shipped,
@@ -185,18 +185,3 @@ def _carried(prompt: Prompt, working: WorkingCopy, box: tuple[slice, ...]) -> tu
             (int(a), int(b)) for a, b in zip(low, np.maximum(np.round(high).astype(int), low + 1), strict=True)
         )
     return point, hull
-
-
-def _limits(support: Support) -> dict[int, float]:
-    """The most in mm that the border of each label's prior may err to teach anything (see `models.lessons`)."""
-    spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
-    return {v: max(DEEPEST * depth(support.truth.data == v, spacing), unit) for v in support.values}
-
-
-def usual_error(support: Support) -> float:
-    """Border error in mm that the priors' round trip shows: median over labels, rounded to a power of two voxels."""
-    spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
-    masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
-    errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
-    settled = settled_errors(errors, _limits(support), unit)
-    return unit * 2.0 ** round(float(np.log2(np.median(list(settled.values())) / unit)))

@@ -1,0 +1,99 @@
+"""What the fusion is taught on the atlas."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from atlassegfm.fusing import fit_fusions, union_box
+from atlassegfm.models.base import SegmentationModel, Support
+from atlassegfm.overlap import dice
+from atlassegfm.volume import Grid, Volume
+
+GRID = Grid((48, 40, 36), np.diag([2.0, 2.0, 2.0, 1.0]))
+
+
+def scene() -> tuple[Volume, Volume]:
+    """A large ball (1), and a thin plate (2)."""
+    where = np.indices(GRID.shape).astype(float)
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[np.linalg.norm(where - np.array([16, 20, 18])[:, None, None, None], axis=0) < 11] = 1
+    labels[36:38, 6:34, 6:30] = 2
+    image = np.random.default_rng(0).normal(0.0, 0.1, GRID.shape) + labels
+    return Volume(image.astype(np.float32), GRID), Volume(labels, GRID)
+
+
+class Answering(SegmentationModel):
+    """Says what the truth is, dilated or not, whatever it is asked; keeps what it was asked."""
+
+    def __init__(self, answers: dict[int, np.ndarray]) -> None:
+        self.answers, self.asked = answers, []
+
+    def set_image(self, image: Volume) -> None:
+        pass
+
+    def segment(self, prompt):
+        self.asked.append((prompt.value, prompt.mask))
+        return self.answers[prompt.value].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def support() -> Support:
+    image, truth = scene()
+    # The way there and back hardly shows: the prior is the truth but for one layer of voxels.
+    return Support(image, truth, truth.with_data(np.roll(truth.data, 1, axis=1)))
+
+
+@pytest.fixture(scope="module")
+def good(support):
+    model = Answering({v: support.truth.data == v for v in (1, 2)})
+    return model, fit_fusions(model, support, "kalman", 0)
+
+
+def test_each_label_is_asked_for_with_the_round_trip_and_with_a_displaced_prior(support, good):
+    model, _ = good
+    assert [value for value, _ in model.asked] == [1, 1, 2, 2]
+    for value in (1, 2):
+        found = [dice(mask > 0.5, support.truth.data == value) for asked, mask in model.asked if asked == value]
+        assert found[0] == dice(support.priors.data == value, support.truth.data == value)
+        # Neither perfect nor hopeless: both would teach nothing.
+        assert 0.3 < found[1] < 0.985
+
+
+def test_a_model_that_is_right_is_followed_where_the_round_trip_looks_better_than_it_is(support, good):
+    fusion = good[1][1]
+    truth = (support.truth.data == 1).astype(np.float32)
+    prior = np.roll(truth, 3, axis=0)
+    assert dice(fusion.apply(prior, truth, support.image.data, GRID.spacing) > 0.5, truth > 0) > 0.98
+
+
+def test_a_model_that_is_wrong_on_the_atlas_is_not_followed(support):
+    wrong = Answering({v: np.roll(support.truth.data == v, 9, axis=2) for v in (1, 2)})
+    fusion = fit_fusions(wrong, support, "kalman", 0)[1]
+    prior = (support.truth.data == 1).astype(np.float32)
+    fused = fusion.apply(prior, np.roll(prior, 9, axis=2), support.image.data, GRID.spacing)
+    assert dice(fused > 0.5, prior > 0) > 0.9
+
+
+def test_nothing_is_asked_for_a_fusion_that_learns_nothing(support):
+    model = Answering({})
+    assert set(fit_fusions(model, support, "none", 0)) == {1, 2}
+    assert model.asked == []
+
+
+def test_no_query_reaches_the_fusion():
+    assert list(inspect.signature(fit_fusions).parameters) == ["session", "support", "kind", "seed", "progress"]
+
+
+def test_same_seed_same_fusion(support, good):
+    again = fit_fusions(Answering({v: support.truth.data == v for v in (1, 2)}), support, "kalman", 0)
+    for value, fusion in good[1].items():
+        assert fusion.facts == again[value].facts
+
+
+def test_box_covers_both_maps_and_their_surroundings():
+    first, second = np.zeros((20, 20, 20)), np.zeros((20, 20, 20))
+    assert union_box(first, second, np.ones(3)) == (slice(0, 1),) * 3
+    first[9, 9, 9] = second[11, 9, 9] = 1
+    box = union_box(first, second, np.array([4.0, 6.0, 12.0]))
+    assert [(s.start, s.stop) for s in box] == [(6, 15), (7, 12), (8, 11)]
