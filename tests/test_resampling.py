@@ -272,19 +272,27 @@ def test_a_label_carried_through_a_registration_keeps_its_place_and_size():
     assert found.data.astype(bool).sum() == pytest.approx(ball.astype(bool).sum(), rel=0.04)
 
 
+def nudged(points: np.ndarray) -> np.ndarray:
+    return points + 1e-3
+
+
 def test_carrying_smooths_the_staircase_of_the_voxels():
     # A face with spikes one voxel high.
     labels = np.zeros((20, 21, 21), dtype=np.uint8)
     labels[:10] = 1
     labels[10, ::4, ::4] = 1
-    found = warp_labels(Volume(labels, Grid(labels.shape, np.eye(4))), Grid(labels.shape, np.eye(4)), lambda p: p)
+    grid = Grid(labels.shape, np.eye(4))
+    found = warp_labels(Volume(labels, grid), grid, nudged)
     assert (found.data[:10, 1:-1, 1:-1] == 1).all()
     assert not found.data[10:, 2:-2, 2:-2].any()
+    same = warp_labels(Volume(labels, grid), grid, lambda points: points)
+    np.testing.assert_array_equal(same.data, labels)
 
 
 @pytest.mark.parametrize("thin", [np.s_[10, 10, 2:18], np.s_[10, 2:18, 2:18]])
 def test_a_vessel_or_a_sheet_one_voxel_thick_is_not_smoothed_away(thin):
     labels = np.zeros((20, 20, 20), dtype=np.uint8)
     labels[thin] = 1
-    found = warp_labels(Volume(labels, Grid(labels.shape, np.eye(4))), Grid(labels.shape, np.eye(4)), lambda p: p)
+    grid = Grid(labels.shape, np.eye(4))
+    found = warp_labels(Volume(labels, grid), grid, nudged)
     assert np.count_nonzero(found.data & labels) >= 0.8 * np.count_nonzero(labels)

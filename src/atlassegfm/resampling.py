@@ -25,6 +25,8 @@ CHUNK_VOXELS = 2_000_000
 GAUSSIAN_SIGMA_VOXELS = 1.0
 #: A label that would keep less than this part of its own voxels under that kernel is too thin for it.
 FEWEST_KEPT = 0.8
+#: Maps are probed at every so many voxels.
+PROBE = 4
 LABEL_METHODS = ("linear", "gaussian", "nearest")
 
 
@@ -96,16 +98,21 @@ def resample_image(
     return Volume(out, grid)
 
 
+def _probed(grid: Grid, source: Grid, transform: PointMap | None) -> tuple[list[np.ndarray], np.ndarray]:
+    """Every `PROBE`th voxel index along each axis, the last one too, and where these voxels lie in `source`, voxels."""
+    axes = [np.unique(np.append(np.arange(0, n, PROBE), n - 1)) for n in grid.shape]
+    world = grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
+    return axes, source.to_voxel(world if transform is None else transform(world))
+
+
 def reach(grid: Grid, source: Grid, transform: PointMap | None, box: tuple[slice, ...]) -> tuple[slice, ...] | None:
     """Box of `grid` outside which no voxel can sample the voxels `box` of `source`.
 
-    The map is probed on every fourth voxel; the margin covers what lies between probes for maps that stretch
+    The map is probed on every `PROBE`th voxel; the margin covers what lies between probes for maps that stretch
     less than twofold, as a diffeomorphic registration does.
     """
-    step = 4
-    axes = [np.unique(np.append(np.arange(0, n, step), n - 1)) for n in grid.shape]
-    world = grid.to_world(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
-    coords = source.to_voxel(world if transform is None else transform(world))
+    step = PROBE
+    axes, coords = _probed(grid, source, transform)
     slack = 1.0 + 2.0 * step * np.linalg.norm(grid.affine[:3, :3], axis=0).max() / source.spacing
     low = np.array([s.start for s in box]) - slack
     high = np.array([s.stop for s in box]) - 1 + slack
@@ -176,9 +183,12 @@ def label_membership(
 def warp_labels(labels: Volume, grid: Grid, transform: PointMap) -> Volume:
     """Label map carried through a registration: `resample_labels` by the method that measures best for it.
 
-    See docs/decisions/0002-registration.md ("Carrying labels").
+    See docs/decisions/0002-registration.md ("Carrying labels"). Where voxels come to lie on voxels nothing has to be
+    interpolated, and the labels stay what they are.
     """
-    return resample_labels(labels, grid, transform, method="gaussian")
+    coords = _probed(grid, labels.grid, transform)[1]
+    on_voxels = np.abs(coords - np.round(coords)).max() < SNAP_VOXELS
+    return resample_labels(labels, grid, transform, method="linear" if on_voxels else "gaussian")
 
 
 def resample_labels(labels: Volume, grid: Grid, transform: PointMap | None = None, *, method: str = "linear") -> Volume:

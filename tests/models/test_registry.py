@@ -148,7 +148,7 @@ def test_an_entry_point_has_to_be_facts_of_its_own_name(monkeypatch):
 
 def test_our_models_cannot_be_replaced_by_packages(monkeypatch):
     _with_entry_point(monkeypatch, "builtin", "atlassegfm.models.catalogue.none:INFO")
-    assert model_info("builtin").target == "atlassegfm.models.voxelwise:VoxelwiseModel"
+    assert model_info("builtin").target == "atlassegfm.models.both:BothModel"
 
 
 def test_models_put_in_and_taken_out_by_hand(monkeypatch):
