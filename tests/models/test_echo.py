@@ -47,7 +47,9 @@ def shown(name: str, image: Volume) -> Volume:
     """The scene in values that the model's own preparation keeps apart: others than CT do not go below zero."""
     if name == "vista3d":
         return image
-    return image.with_data(((image.data > 0) * 900.0 + (0.0 if name in ("vesselfm", "sam-med3d") else 100.0)).astype("f4"))
+    return image.with_data(
+        ((image.data > 0) * 900.0 + (0.0 if name in ("vesselfm", "sam-med3d") else 100.0)).astype("f4")
+    )
 
 
 def session_of(monkeypatch, name, of):
