@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+#: Models that have a stand-in here.
+KNOWN = ("medsam", "medsam2", "nninteractive", "sam", "sam-med3d", "sam2", "vesselfm", "vista3d")
 #: Keeps logits of certain answers finite, and small enough for float32 to give the probability back.
 EDGE = 1e-6
 
