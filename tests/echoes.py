@@ -10,22 +10,24 @@ from typing import Any
 
 import numpy as np
 
+#: Models that have a stand-in here.
+KNOWN = ("medsam", "medsam2", "nninteractive", "sam", "sam-med3d", "sam2", "vesselfm", "vista3d")
 #: Keeps logits of certain answers finite, and small enough for float32 to give the probability back.
 EDGE = 1e-6
 
 
-def logit(probability: Any) -> Any:  # noqa: ANN401
+def logit(probability: Any) -> Any:
     """Inverse of the sigmoid, of a tensor."""
     clipped = probability.clamp(EDGE, 1.0 - EDGE)
     return (clipped / (1.0 - clipped)).log()
 
 
-def vesselfm(image: Any) -> Any:  # noqa: ANN401
+def vesselfm(image: Any) -> Any:
     """DynUNet: intensities in [0, 1] come back as logits."""
     return logit(image)
 
 
-def vista3d(image: Any, **told: Any) -> Any:  # noqa: ANN401
+def vista3d(image: Any, **told: Any) -> Any:
     """VISTA3D's point branch on one window."""
     assert told["transpose"]
     return logit(image)
@@ -39,15 +41,15 @@ class SamMed3D:
         self.prompt_encoder = self._prompts
         self._prompts.__func__.get_dense_pe = lambda: None
 
-    def image_encoder(self, pixels: Any) -> Any:  # noqa: ANN401
+    def image_encoder(self, pixels: Any) -> Any:
         self.pixels = pixels
         return pixels
 
-    def _prompts(self, points: Any, boxes: Any, masks: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    def _prompts(self, points: Any, boxes: Any, masks: Any) -> tuple[Any, Any]:
         self.clicks.append(tuple(int(v) for v in points[0][0, 0]))
         return points, masks
 
-    def mask_decoder(self, image_embeddings: Any, **_: Any) -> tuple[Any, None]:  # noqa: ANN401
+    def mask_decoder(self, image_embeddings: Any, **_: Any) -> tuple[Any, None]:
         low, high = image_embeddings.min(), image_embeddings.max()
         return logit((image_embeddings - low) / (high - low)), None
 
@@ -58,12 +60,12 @@ class Sam:
     def __init__(self, of: str) -> None:
         self.of, self.clicks = of, []
 
-    def embedding(self, picture: np.ndarray, device: str) -> Any:  # noqa: ANN401
+    def embedding(self, picture: np.ndarray, device: str) -> Any:
         import torch
 
         return torch.from_numpy(picture)
 
-    def answer(self, embedding: Any, shape: tuple[int, int], device: str, **told: Any) -> np.ndarray:  # noqa: ANN401
+    def answer(self, embedding: Any, shape: tuple[int, int], device: str, **told: Any) -> np.ndarray:
         if self.of == "image":
             return (embedding.float() / 255.0).numpy()
         if told.get("mask") is not None:
@@ -74,10 +76,10 @@ class Sam:
         return out
 
 
-def follow(of: str) -> Any:  # noqa: ANN401
+def follow(of: str) -> Any:
     """`VideoModel._follow` of a model that repeats the frames, or the prompt on the frames of the object."""
 
-    def frames_of(self: Any, frames: np.ndarray, prompt: Any) -> Any:  # noqa: ANN401
+    def frames_of(self: Any, frames: np.ndarray, prompt: Any) -> Any:
         for number, frame in enumerate(frames):
             if of == "image":
                 yield number, (frame / 255.0 - 0.5) * 40.0
@@ -116,7 +118,7 @@ class NnInteractive:
     def reset_interactions(self) -> None:
         self.buffer[:] = 0
 
-    def _say(self, region: Any, values: Any = 1) -> None:  # noqa: ANN401
+    def _say(self, region: Any, values: Any = 1) -> None:
         if self.of == "image":
             self.buffer[:] = self.image > self.image.mean()
         else:
@@ -125,21 +127,23 @@ class NnInteractive:
     def add_initial_seg_interaction(self, mask: np.ndarray, run_prediction: bool = False) -> None:
         self._say(..., mask)
 
-    def add_point_interaction(self, point: tuple[int, ...], include_interaction: bool, run_prediction: bool = True) -> None:
+    def add_point_interaction(
+        self, point: tuple[int, ...], include_interaction: bool, run_prediction: bool = True
+    ) -> None:
         self.clicks.append((tuple(point), include_interaction))
         if include_interaction:
             self._say(tuple(point))
 
-    def add_bbox_interaction(self, box: Any, include_interaction: bool) -> None:  # noqa: ANN401
+    def add_bbox_interaction(self, box: Any, include_interaction: bool) -> None:
         self._say(tuple(slice(*pair) for pair in box))
 
-    def _drawn(self, drawn: np.ndarray, include_interaction: bool, interaction_bbox: Any) -> None:  # noqa: ANN401
+    def _drawn(self, drawn: np.ndarray, include_interaction: bool, interaction_bbox: Any) -> None:
         self._say(tuple(slice(*pair) for pair in interaction_bbox), drawn)
 
     add_scribble_interaction = add_lasso_interaction = _drawn
 
 
-def installed(monkeypatch: Any, name: str, of: str) -> SimpleNamespace:  # noqa: ANN401
+def installed(monkeypatch: Any, name: str, of: str) -> SimpleNamespace:
     """Put the stand-in of a model in place of its network; `made` is it, where it has something to tell."""
     from importlib import import_module
 

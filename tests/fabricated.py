@@ -1,6 +1,7 @@
 """Small checkpoints with random weights in the formats in which the real ones are published.
 
-Each function needs the model's package, skips with the reason where it is missing, and returns what ``--weights`` takes.
+Each function needs the model's package, skips with the reason where it is missing, and returns what ``--weights``
+takes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def needs(name: str, *modules: str) -> None:
     """Skip unless the model's package, and these modules, can be imported."""
     info = model_info(name)
     for module in (info.package, *modules):
-        pytest.importorskip(module, reason=f"the package of {name} is not installed: pip install 'atlassegfm[{info.extra}]'")
+        pytest.importorskip(
+            module, reason=f"the package of {name} is not installed: pip install 'atlassegfm[{info.extra}]'"
+        )
 
 
 def mend() -> None:

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from glob import glob
 from pathlib import Path
 
@@ -121,10 +122,24 @@ def test_every_option_and_default_is_documented():
         assert page[command] == options, command
 
 
-def test_models_methods_fusions_and_presets_are_documented():
+def test_methods_fusions_presets_and_formats_are_documented():
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name in (*MODELS, *METHODS, *FUSIONS, *PRESETS, *FORMATS):
+    for name in (*METHODS, *FUSIONS, *PRESETS, *FORMATS):
         assert f"`{name}`" in page
+
+
+def test_the_table_of_models_is_true():
+    """A model that joins need not be in it, because `atlassegfm models` lists all; what is in it has to be right."""
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    table = page.split("| model | prompts, preferred one first |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(\S+)` \| ?(.*?) ?\| ?(.*?) ?\|$", table, flags=re.MULTILINE)
+    assert len(rows) >= 10
+    for name, prompts, options in rows:
+        info = MODELS[name]
+        if info.target is not None:
+            assert tuple(re.findall(r"`(\w+)`", prompts)) == info.prompts, name
+        known = [] if info.options is None else [f.name for f in fields(info.options)]
+        assert [word for word in re.findall(r"`(\w+)`", options) if word in known] == known, name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -17,7 +17,7 @@ from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS, fit, fit_many
 from atlassegfm.fusion.base import Example, Fusion
 from atlassegfm.fusion.kalman import KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
-from atlassegfm.fusion.soft import signed_distance, soften
+from atlassegfm.fusion.soft import settled, signed_distance, soften
 from atlassegfm.overlap import dice
 
 LEARNT = ("kalman", "gate")
@@ -214,6 +214,60 @@ def test_hard_masks_are_softened_so_that_fusion_can_move_the_border(kind, pair):
 
     atlas, model, fused = transfer(kind, pair, shell(-3.0), shell(3.0))
     assert fused > max(atlas, model) + 0.1
+
+
+#: Where the pipeline cuts probabilities (`pipeline.EXPECTED_DICE` / 2).
+CUT = 0.4
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+@pytest.mark.parametrize("form", ["hard", "probability"])
+def test_a_bad_model_leaves_the_contour_of_the_atlas_wherever_it_is_cut(kind, form, pair):
+    """The soft band is for weighing contours: cut below one half it would make every label larger."""
+    support, query = pair
+
+    def bad(case):
+        elsewhere = ndimage.binary_dilation(case.ball((22, 30, 13), 7.0)).astype(np.float32)
+        return elsewhere if form == "hard" else soften(elsewhere, SPACING, 1.0)
+
+    def atlas(case):
+        return case.ball((23, 22, 13)).astype(np.float32)
+
+    learnt = support.learn(kind, atlas(support), bad(support))
+    alone, fused = atlas(query), learnt.apply(atlas(query), bad(query), query.image, SPACING)
+    if kind == "kalman":
+        # The gate looks at the image too, and may move the border for the better.
+        assert dice(fused >= CUT, alone >= 0.5) > 0.99
+    assert query.score(fused >= CUT) > query.score(alone) - 0.01
+
+
+def test_bands_of_neighbours_do_not_add_up_to_a_label_between_them(pair):
+    support, query = pair
+    empty = np.zeros(query.truth.shape, np.float32)
+    left, right = (query.ball(c, 7.0).astype(np.float32) for c in ((14, 22, 13), (30, 22, 13)))
+    learnt = support.learn("kalman", support.truth.astype(np.float32), np.roll(support.truth, 9, 0).astype(np.float32))
+    maps = [learnt.apply(m, np.roll(m, 3, 1), query.image, SPACING) for m in (left, right)]
+    between = (left + right == 0) & (np.sum([m >= 0.5 for m in maps], axis=0) == 0)
+    assert np.sum(maps, axis=0)[between].max() < CUT
+    assert not learnt.apply(empty, empty, query.image, SPACING).any()
+
+
+def test_settled_maps_keep_their_contour_and_probabilities_stay():
+    maps = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    np.testing.assert_allclose(settled(maps, 0.0), maps, atol=1e-5)
+    sharp = settled(maps, 1.0)
+    np.testing.assert_array_equal(sharp >= 0.5, maps >= 0.5)
+    assert sharp[maps < 0.49].max() < 0.05
+    assert sharp[50] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_model_that_is_followed_keeps_its_probability(pair):
+    support, query = pair
+    learnt = support.learn("kalman", support.shifted(), support.right())
+    model = query.right()
+    fused = learnt.apply(query.shifted(), model, query.image, SPACING)
+    inside = (model > 0.2) & (model < 0.8)
+    assert np.abs(fused - model)[inside].mean() < 0.05
 
 
 @pytest.mark.parametrize("kind", LEARNT)

@@ -133,7 +133,8 @@ class Fusion(ABC):
 
         Where one of the maps is empty (nowhere at least `THRESHOLD`) the other one's contour is the result; where both
         are, the result is empty. Where the model has lost the label (`Habit.lost`), the contour of M_atlas is the
-        result. Nothing else is known about the query, in particular no label of it.
+        result. What was made of contours is a contour (`soft.settled`), what comes from the model's probability stays
+        one. Nothing else is known about the query, in particular no label of it.
 
         Parameters
         ----------
@@ -161,7 +162,7 @@ class Fusion(ABC):
         if not claims_atlas.any():
             return m_fm.copy()
         if not claims_fm.any() or (self.habit is not None and self.habit.lost(claims_atlas, claims_fm)):
-            return m_atlas.copy()
+            return claims_atlas.astype(np.float32)
         out = np.zeros(m_atlas.shape, dtype=np.float32)
         box = working_box(m_atlas, m_fm, spacing)
         maps = soft_maps(m_atlas[box], m_fm[box], spacing, self.tau_mm)

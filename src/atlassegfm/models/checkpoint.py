@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import logging
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -47,7 +48,7 @@ def load_checkpoint(path: Path, weights: FoundWeights) -> Any:  # noqa: ANN401 -
     except UnpicklingError as error:
         if not weights.pinned:
             raise ModelError(
-                f"{path}: holds more than tensors, and reading that can run any code ({_first_line(error)}); if you "
+                f"{path}: holds more than tensors, and reading that can run any code ({_culprit(error)}); if you "
                 f"trust this file, say so by its hash: --weights-sha256 {digest(weights.path)}"
             ) from error
     logger.warning(
@@ -91,9 +92,13 @@ def _harmless() -> list[Any]:
     from numpy._core import multiarray
 
     kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")]
-    # numpy 1 wrote the same function under another name.
-    scalars = [multiarray.scalar, (multiarray.scalar, "numpy.core.multiarray.scalar")]
-    return [np.ndarray, np.dtype, *kinds, *scalars, argparse.Namespace, collections.OrderedDict]
+    # numpy 1 wrote the same functions under another name.
+    makers = [
+        entry
+        for name in ("scalar", "_reconstruct")
+        for entry in (getattr(multiarray, name), (getattr(multiarray, name), f"numpy.core.multiarray.{name}"))
+    ]
+    return [np.ndarray, np.dtype, *kinds, *makers, argparse.Namespace, collections.OrderedDict]
 
 
 @contextmanager
@@ -107,6 +112,12 @@ def _named(path: Path, kinds: tuple[type[BaseException], ...]) -> Iterator[None]
         ) from error
 
 
+def _culprit(error: BaseException) -> str:
+    """What torch's restricted reader stumbled over."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return found.group(1) if found else _first_line(error)
+
+
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    text = re.sub(r"\x1b\[\d*m", "", str(error)).strip()
     return " ".join((text.splitlines() or [type(error).__name__])[0].split())[:200]

@@ -122,8 +122,8 @@ def _from_hub(weights: Weights, draft: Path) -> tuple[dict[str, Declared], str |
     except Exception as error:
         # The client's errors are those of whichever HTTP library its version is built on.
         raise ModelError(
-            f"{weights.source}: the hub does not say what is there ({_line(error)}); check the network, ask for access on "
-            "its page, or log in with 'hf auth login'"
+            f"{weights.source}: the hub does not say what is there ({_line(error)}); check the network, ask for access "
+            "on its page, or log in with 'hf auth login'"
         ) from error
     declared = {}
     for file in facts.siblings or ():

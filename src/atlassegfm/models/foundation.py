@@ -54,6 +54,7 @@ class FoundationModel(SegmentationModel):
         self.device, self.seed, self.weights = device, seed, weights
         self.options = options if options is not None or self.info.options is None else self.info.options()
         self._image: Volume | None = None
+        self._network: Any = None
         self._scale = 0
 
     # What a subclass fills in.
@@ -125,9 +126,10 @@ class FoundationModel(SegmentationModel):
 
     def network(self) -> Any:  # noqa: ANN401
         """The network on the session's device; loaded once by the process."""
-        with spoken():
-            network = loaded(self._key(), self._build)
-        return network.to(self.device) if hasattr(network, "to") else network
+        if self._network is None:
+            with spoken():
+                self._network = loaded(self._key(), self._build)
+        return self._network.to(self.device) if hasattr(self._network, "to") else self._network
 
     def _key(self) -> Hashable:
         """What decides which network is built."""
@@ -159,7 +161,7 @@ class FoundationModel(SegmentationModel):
                 torch.cuda.empty_cache()
                 self._scale += 1
                 if self._scale == len(SCALES):
-                    self._scale, self.device = 0, "cpu"
+                    self._scale, self.device, self._network = 0, "cpu", None
                 self._say_retreat()
         return attempt(1.0)
 

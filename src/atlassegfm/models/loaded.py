@@ -32,6 +32,9 @@ def loaded(key: Hashable, build: Callable[[], T]) -> T:
     return _networks[key]  # type: ignore[return-value]
 
 
-def forget() -> None:
-    """Let all networks go."""
-    _networks.clear()
+def forget(key: Hashable | None = None) -> None:
+    """Let a network go; without a key all of them."""
+    if key is None:
+        _networks.clear()
+    else:
+        _networks.pop(key, None)

@@ -95,6 +95,16 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
+def edges_of(box: tuple[int, int, int, int]) -> tuple[float, float, float, float]:
+    """Outer edges (x0, y0, x1, y1) of a box, counted from the picture's corner: what fills the box exactly."""
+    return float(box[0]), float(box[1]), box[2] + 1.0, box[3] + 1.0
+
+
+def centre_at(point: tuple[int, int]) -> tuple[float, float]:
+    """Centre (x, y) of a voxel, counted from the picture's corner; a voxel can be tens of the network's pixels wide."""
+    return point[0] + 0.5, point[1] + 0.5
+
+
 def middle_slice(mask: np.ndarray) -> int:
     """Slice that halves the largest component of a stack, as for a box2d."""
     component, corner = largest_component(mask)

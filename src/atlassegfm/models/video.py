@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.models.foundation import FoundationModel
-from atlassegfm.models.slices import SliceOptions, Stack, box_of, centre_of, middle_slice, slices_of
+from atlassegfm.models.slices import SliceOptions, Stack, box_of, middle_slice, slices_of
 from atlassegfm.options import check_bounds
 from atlassegfm.prompts import THRESHOLD, Prompt, largest_component
 from atlassegfm.volume import Volume
@@ -126,6 +126,3 @@ def _largest(probability: np.ndarray) -> np.ndarray:
     kept = np.zeros_like(claimed)
     kept[tuple(slice(c, c + n) for c, n in zip(corner, component.shape, strict=True))] = component
     return np.where(claimed & ~kept, np.float32(0), probability)
-
-
-__all__ = ["FramePrompt", "VideoModel", "VideoOptions", "centre_of", "normalised"]

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 
-import nibabel as nib
 import numpy as np
 from skimage.transform import resize
 
 from atlassegfm.errors import ModelError
 from atlassegfm.evaluation.baselines.base import Job, Outcome
 from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS, SliceModel
+from atlassegfm.models.preparation import Oriented
 from atlassegfm.runtime import resolve_device
-from atlassegfm.volume import Grid
 
 #: Query slices predicted at a time.
 BATCH = 8
@@ -31,8 +30,13 @@ def run_in_context(job: Job) -> Outcome:
         raise ModelError(f"no in-context model {job.method.model!r}; expected one of {', '.join(SLICE_MODELS)}")
     model = SLICE_MODELS[job.method.model].load(resolve_device(job.device), job.seed)
     start = time.perf_counter()
-    query, atlas = _axial(job.query.data, job.query.grid), _axial(job.atlas.image.data, job.atlas.image.grid)
-    labels = _axial(job.atlas.labels.data, job.atlas.labels.grid)
+    # Axes in the order nearest to right, anterior, superior: the slices are axial.
+    ours, theirs = Oriented(job.query.grid, "RAS"), Oriented(job.atlas.image.grid, "RAS")
+    query, atlas, labels = (
+        ours.array(job.query.data),
+        theirs.array(job.atlas.image.data),
+        theirs.array(job.atlas.labels.data),
+    )
     nearest = support_slices(query.shape[2], atlas.shape[2], model.support)
     targets, examples = _squares(_scaled(query), model.size), _squares(_scaled(atlas), model.size)
     best = np.full(query.shape, 0.5, np.float32)
@@ -43,7 +47,7 @@ def run_in_context(job: Job) -> Outcome:
         full = resize(np.moveaxis(probability, 0, 2), query.shape, order=1, anti_aliasing=False)
         better = full > best
         found[better], best[better] = value, full[better]
-    final = job.query.with_data(_back(found, job.query.grid))
+    final = job.query.with_data(ours.back(found))
     return Outcome({"final": final}, {"final": time.perf_counter() - start})
 
 
@@ -64,23 +68,6 @@ def _predict(
         chosen = nearest[start : start + BATCH]
         parts.append(model.predict(targets[start : start + BATCH], examples[chosen], masks[chosen]))
     return np.concatenate(parts)
-
-
-def _axial(data: np.ndarray, grid: Grid) -> np.ndarray:
-    """The array with its axes in the order nearest to right, anterior, superior."""
-    return nib.orientations.apply_orientation(data, nib.orientations.io_orientation(grid.affine))
-
-
-def _back(data: np.ndarray, grid: Grid) -> np.ndarray:
-    orientation = _inverse(nib.orientations.io_orientation(grid.affine))
-    return np.ascontiguousarray(nib.orientations.apply_orientation(data, orientation))
-
-
-def _inverse(orientation: np.ndarray) -> np.ndarray:
-    inverse = np.empty_like(orientation)
-    for source, (target, flip) in enumerate(orientation):
-        inverse[int(target)] = (source, flip)
-    return inverse
 
 
 def _scaled(data: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from atlassegfm.errors import ModelError
 from atlassegfm.models.info import ModelInfo, Weights
+from atlassegfm.models.slices import centre_at, edges_of
 from atlassegfm.models.video import FramePrompt, VideoModel, VideoOptions, normalised
 from atlassegfm.options import check_bounds
 
@@ -142,9 +143,9 @@ def _show(network: Any, state: dict[str, Any], prompt: FramePrompt) -> None:  # 
     if prompt.mask is not None:
         network.add_new_mask(**told, mask=prompt.mask)
     elif prompt.box is not None:
-        network.add_new_points_or_box(**told, box=np.array(prompt.box, np.float32))
+        network.add_new_points_or_box(**told, box=np.array(edges_of(prompt.box), np.float32))
     else:
-        points, labels = np.array([prompt.point], np.float32), np.array([1], np.int32)
+        points, labels = np.array([centre_at(prompt.point)], np.float32), np.array([1], np.int32)
         network.add_new_points_or_box(**told, points=points, labels=labels)
 
 

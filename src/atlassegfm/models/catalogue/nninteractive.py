@@ -6,6 +6,7 @@ moved a little (`atlassegfm.models.wobble`), which works for both kinds of sessi
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from atlassegfm.errors import InputError, MissingExtraError, ModelError
 from atlassegfm.models.checkpoint import load_checkpoint
 from atlassegfm.models.foundation import FoundationModel, seeded, spoken
 from atlassegfm.models.info import ModelInfo, Weights
+from atlassegfm.models.loaded import forget
 from atlassegfm.models.preparation import Oriented
 from atlassegfm.models.rivals import negative_clicks
 from atlassegfm.models.wobble import agreement, wobbled
@@ -163,18 +165,32 @@ class NnInteractive(FoundationModel):
             raise MissingExtraError(
                 "nnInteractive on a server", "nninteractive-client", "nninteractive-client"
             ) from error
-        return self._guarded(
+        session = self._guarded(
             lambda: nnInteractiveRemoteInferenceSession(server_url=self.options.server, api_key=self.options.api_key)
         )
+        # Servers have few places; without this one stays taken until it runs out.
+        atexit.register(session.close)
+        return session
 
     def _guarded(self, call: Any) -> Any:  # noqa: ANN401
         """What `call` gives; what goes wrong on the way to a server becomes one line."""
         if not self.options.server:
             return call()
         import httpx
+        from nnInteractive.inference.remote.remote_session import ServerAtCapacityError, SessionExpiredError
 
         try:
-            return call()
+            try:
+                return call()
+            except SessionExpiredError:
+                # A long registration between two calls: the server has given our place away.
+                forget(self._key())
+                self._network, self._shown = None, False
+                return call()
+        except (ServerAtCapacityError, SessionExpiredError) as error:
+            raise ModelError(
+                f"{self.options.server}: {_line(error)}; try again later, or use another server"
+            ) from error
         except (httpx.HTTPError, OSError) as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             cure = "check option api_key" if status in (401, 403) else "check that nninteractive-server runs there"

@@ -9,7 +9,7 @@ import numpy as np
 from atlassegfm.errors import ModelError
 from atlassegfm.models.foundation import FoundationModel
 from atlassegfm.models.info import ModelInfo, Weights
-from atlassegfm.models.slices import SliceOptions, Stack, box_of, centre_of, slices_of
+from atlassegfm.models.slices import SliceOptions, Stack, box_of, centre_at, centre_of, edges_of, slices_of
 from atlassegfm.prompts import Prompt
 from atlassegfm.volume import Volume
 
@@ -158,9 +158,9 @@ class _SamNetwork:
         """What the processor makes of the coordinates; the picture does not matter here, its size does."""
         told: dict[str, Any] = {}
         if box is not None:
-            told["input_boxes"] = [[[float(v) for v in box]]]
+            told["input_boxes"] = [[list(edges_of(box))]]
         if point is not None:
-            told |= {"input_points": [[[[float(v) for v in point]]]], "input_labels": [[[1]]]}
+            told |= {"input_points": [[[list(centre_at(point))]]], "input_labels": [[[1]]]}
         return self.processor(np.zeros((*shape, 3), np.uint8), return_tensors="pt", **told)
 
     def _low(self, mask: np.ndarray, reshaped: Any) -> Any:  # noqa: ANN401

@@ -9,6 +9,7 @@ import numpy as np
 
 from atlassegfm.errors import ModelError
 from atlassegfm.models.info import ModelInfo, Weights
+from atlassegfm.models.slices import centre_at, edges_of
 from atlassegfm.models.video import FramePrompt, VideoModel, VideoOptions, normalised
 
 #: Labels of the two corners of a box among the points.
@@ -95,11 +96,14 @@ class Sam2(VideoModel):
 
 
 def _points(prompt: FramePrompt, shape: tuple[int, int], size: int) -> dict[str, Any]:
-    """Click or corners of the box in the network's pixels, voxel centres at half a pixel."""
+    """Click or corners of the box in the network's pixels, whose centres are its whole numbers."""
     import torch
 
-    pairs = [prompt.point] if prompt.point is not None else [prompt.box[:2], prompt.box[2:]]
-    labels = [1] if prompt.point is not None else list(CORNERS)
+    if prompt.point is not None:
+        pairs, labels = [centre_at(prompt.point)], [1]
+    else:
+        edges = edges_of(prompt.box)
+        pairs, labels = [edges[:2], edges[2:]], list(CORNERS)
     scale = torch.tensor([size / shape[1], size / shape[0]])
-    coordinates = (torch.tensor(pairs, dtype=torch.float32) + 0.5) * scale - 0.5
+    coordinates = torch.tensor(pairs, dtype=torch.float32) * scale - 0.5
     return {"point_coords": coordinates[None, None], "point_labels": torch.tensor([[labels]], dtype=torch.int32)}
