@@ -19,6 +19,7 @@ from atlassegfm.cli_display import counting_bar, say_error, say_warning
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from atlassegfm.cohort.engine_choice import DaskChoice
     from atlassegfm.cohort.queries import Query
     from atlassegfm.cohort.records import CaseRecord
     from atlassegfm.cohort.runner import Cohort
@@ -61,6 +62,13 @@ class CohortProgress:
             self._all = self._bar.add_task(self._counts(), total=total, completed=self._done)
         elif done:
             typer.echo(f"event=resumed done={self._done} total={total}", err=True)
+
+    def warned(self, text: str) -> None:
+        """Say what the user should know now."""
+        if self._bar is not None:
+            self._bar.console.print(f"warning: {text}", markup=False, highlight=False)
+        else:
+            say_warning(text)
 
     def step(self, name: str, step: str) -> None:
         """Show what is being done with a case."""
@@ -156,7 +164,8 @@ def run_and_tell(
     start = time.perf_counter()
     with output_folder(out):
         prepare_compute()
-        voxels, device = _check_atlas(settings)
+        voxels = _check_atlas(settings)
+        device = _device(settings.options["device"], work.get("dask"))
 
         from atlassegfm.cohort.memory import auto_jobs
         from atlassegfm.cohort.runner import Work, run_cohort
@@ -168,15 +177,24 @@ def run_and_tell(
     _finish(cohort, time.perf_counter() - start, as_json=as_json)
 
 
-def _check_atlas(settings: CohortSettings) -> tuple[int, str]:
-    """Read the cohort's atlas once to see that it can be used; its voxels, and the device that "auto" stands for."""
+def _check_atlas(settings: CohortSettings) -> int:
+    """Read the cohort's atlas once to see that it can be used; its voxels."""
     from atlassegfm.atlas import Atlas
-    from atlassegfm.runtime import resolve_device
 
     atlas = Atlas.load(settings.atlas, settings.labels, **settings.choices)
     for notice in atlas.notices:
         say_warning(f"atlas: {notice}")
-    return atlas.image.data.size, resolve_device(settings.options["device"])
+    return atlas.image.data.size
+
+
+def _device(wanted: str, dask: DaskChoice | None) -> str:
+    """The device that "auto" stands for: the same for all workers, so that it is known when results are the same."""
+    from atlassegfm.runtime import resolve_device
+
+    if dask is None or not dask.elsewhere:
+        return resolve_device(wanted)
+    # Nobody knows what workers have that are not there yet.
+    return "cpu" if wanted == "auto" else wanted
 
 
 def _finish(cohort: Cohort, seconds: float, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atlassegfm.cli_cohort import has_cohort, segment_cohort
+from atlassegfm.cohort.engine_choice import CLUSTERS, ENGINES, read_engine
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.registry import MODELS
 from atlassegfm.presets import PRESETS, preset_options
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from atlassegfm.report.outputs import Outputs
 
 PROMPTS = ("auto", "mask", "click", "box", "box2d")
+#: Those that make a cohort of any queries.
+COHORT_OPTIONS = ("jobs", "timeout", "retry_failed", "engine", "dask_address", "dask_cluster")
 #: Exit codes.
 BAD_INPUT, SOME_FAILED = 2, 3
 
@@ -94,6 +97,19 @@ def segment_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Cohorts: try those again that failed before.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help=f"Cohorts: who does the work, {' or '.join(ENGINES)} (processes of this machine).")
+    ] = "local",
+    dask_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask: a scheduler that is there, such as tcp://host:8786.")
+    ] = None,
+    dask_cluster: Annotated[
+        str | None, typer.Option(metavar="KIND", help=f"Dask: start workers on this: {', '.join(CLUSTERS)}.")
+    ] = None,
+    dask_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Dask: option of that cluster, such as queue=gpu; may be given again."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on stdout, nothing else there: a list, of a cohort its cohort.json.")
     ] = False,
@@ -102,39 +118,75 @@ def segment_command(
     """Segment scans from one labelled scan.
 
     Writes QUERY_seg.nii.gz, QUERY_qc.png and QUERY_report.json into the output folder for every query (with --format
-    others in place of the first). Folders of scans, globs and tables are cohorts, as is anything with --jobs, --timeout
-    or --retry-failed: each query in a process of its own, resumed when repeated, summed up in index.html. Exit code: 0
-    all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
+    others in place of the first). Folders of scans, globs and tables are cohorts, as is anything with --jobs,
+    --timeout, --retry-failed or --engine: each query in a process of its own, resumed when repeated, summed up in
+    index.html. Exit code: 0 all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
     """
     from atlassegfm import cli_checks
     from atlassegfm.cli_display import set_up_logging
     from atlassegfm.runtime import prepare_compute
 
     set_up_logging(verbose)
-    method = {"model": model, "prompt": prompt, "registration": registration, "fusion": fusion}
-    given = {key: value for key, value in method.items() if _given(ctx, key)}
-    registration_options = cli_checks.key_values(registration_option, "--registration-option")
-    registration_options |= {} if quality is None else {"quality": quality}
-    method = _with_preset(preset, given, registration_options)
-    values = cli_checks.whole_numbers(only, "--only")
-    names = cli_checks.label_names_source(label_names)
-    chosen = {"only": values, "rois": cli_checks.names_given(rois, "--rois"), "series": atlas_series}
-    wanted = read_formats(formats)
-    if needs_probabilities(wanted, method["model"]):
-        method["keep_probabilities"] = True
-    options = {**method, "device": device, "seed": seed}
-    if any(_given(ctx, key) for key in ("jobs", "timeout", "retry_failed")) or has_cohort(queries, series):
-        settings = {"atlas": atlas, "labels": labels, "choices": {"names": names, **chosen}, "options": options}
+    settings = read_settings(
+        ctx,
+        method={"model": model, "prompt": prompt, "registration": registration, "fusion": fusion},
+        preset=preset,
+        registration_options=cli_checks.key_values(registration_option, "--registration-option"),
+        quality=quality,
+        chosen={"names": label_names, "only": only, "rois": rois, "series": atlas_series},
+        common={"device": device, "seed": seed},
+        formats=formats,
+    )
+    if any(_given(ctx, key) for key in COHORT_OPTIONS) or has_cohort(queries, series):
         work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed}
-        segment_cohort(queries, out, {**settings, "formats": tuple(wanted)}, work, series=series, as_json=as_json)
+        cluster = cli_checks.key_values(dask_option, "--dask-option")
+        work["dask"] = read_engine(engine, dask_address, dask_cluster, cluster, jobs)
+        segment_cohort(
+            queries, out, {"atlas": atlas, "labels": labels, **settings}, work, series=series, as_json=as_json
+        )
         return
+    wanted, options = list(settings["formats"]), settings["options"]
     planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     with cli_checks.output_folder(out):
         prepare_compute()
         run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, series, wanted, quiet=as_json)
-        run.load_atlas(names=names, **chosen)
+        run.load_atlas(**settings["choices"])
         results = [run.segment(job) for job in planned]
     _finish(results, as_json)
+
+
+def read_settings(
+    ctx: typer.Context,
+    *,
+    method: dict[str, str],
+    preset: str,
+    registration_options: dict[str, str],
+    quality: str | None,
+    chosen: dict[str, str | None],
+    common: dict[str, Any],
+    formats: str,
+) -> dict[str, Any]:
+    """Choices, options and formats of `CohortSettings` out of what was given on the command line, all checked.
+
+    Raises
+    ------
+    InputError
+        Names the option that cannot be used.
+    """
+    from atlassegfm import cli_checks
+
+    given = {key: value for key, value in method.items() if _given(ctx, key)}
+    options = _with_preset(preset, given, registration_options | ({} if quality is None else {"quality": quality}))
+    choices = {
+        "names": cli_checks.label_names_source(chosen["names"]),
+        "only": cli_checks.whole_numbers(chosen["only"], "--only"),
+        "rois": cli_checks.names_given(chosen["rois"], "--rois"),
+        "series": chosen["series"],
+    }
+    wanted = read_formats(formats)
+    if needs_probabilities(wanted, options["model"]):
+        options["keep_probabilities"] = True
+    return {"choices": choices, "options": {**options, **common}, "formats": tuple(wanted)}
 
 
 def _given(ctx: typer.Context, name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ def write_page(cohort: Cohort, cases: list[CaseSummary]) -> None:
     text = page.render(
         total=len(cohort.queries),
         counts=counts(cases),
+        state=cohort.state,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         missing=len(cohort.queries) - len(cases),
         labels=shown,
         more_labels=len(labels) - len(shown),

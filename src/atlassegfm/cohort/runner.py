@@ -9,13 +9,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from atlassegfm.cohort.engine import make_engine
+from atlassegfm.cohort.fence import Fence, fenced
 from atlassegfm.cohort.lock import locked
 from atlassegfm.cohort.queries import Query
 from atlassegfm.cohort.records import CaseRecord, still_holds
 from atlassegfm.cohort.settings import CohortSettings, Keys
 from atlassegfm.errors import InputError
+
+if TYPE_CHECKING:
+    from atlassegfm.cohort.engine_choice import DaskChoice
+    from atlassegfm.cohort.live import LiveSummaries
+    from atlassegfm.cohort.work import Case
 
 #: Folder within the results for what the program keeps for itself.
 STATE = ".cohort"
@@ -33,6 +40,9 @@ class Observer(Protocol):
     def ended(self, record: CaseRecord) -> None:
         """A query has come to its end."""
 
+    def warned(self, text: str) -> None:
+        """Something that the user should know now, such as that there is no worker."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -48,12 +58,15 @@ class Work:
         Whether queries that failed before are tried again.
     start : str or None
         Start method of processes.
+    dask : DaskChoice or None
+        Workers of Dask; None are processes of this machine.
     """
 
     jobs: int = 1
     timeout: float | None = None
     retry_failed: bool = False
     start: str | None = None
+    dask: DaskChoice | None = None
 
 
 @dataclass
@@ -72,6 +85,8 @@ class Cohort:
         How many were done before.
     interrupted : bool
         Whether somebody stopped it.
+    running : bool
+        Whether it goes on, so that there is more to come.
     """
 
     folder: Path
@@ -79,6 +94,12 @@ class Cohort:
     records: dict[str, CaseRecord] = field(default_factory=dict)
     resumed: int = 0
     interrupted: bool = False
+    running: bool = True
+
+    @property
+    def state(self) -> str:
+        """"running", "interrupted" or "finished"; a run that was killed stays "running" until the next."""
+        return "running" if self.running else "interrupted" if self.interrupted else "finished"
 
     @property
     def ordered(self) -> list[CaseRecord]:
@@ -111,19 +132,28 @@ def run_cohort(
     DiskFullError
         If the disk is full; running again goes on.
     """
-    from atlassegfm.cohort.summary import write_summaries
+    # Imported late, because what sums up knows this room.
+    from atlassegfm.cohort.live import LiveSummaries
 
     state = folder / STATE
     _make(state / "records", state / "thumbnails")
-    with locked(state / "lock") as stale, _terminated_like_interrupted():
+    with locked(state / "lock") as stale, fenced(state / "run") as fence, _terminated_like_interrupted():
         shutil.rmtree(state / "work", ignore_errors=True)
         _make(state / "work")
         cohort = Cohort(folder, list(queries))
+        summaries = LiveSummaries(cohort, settings)
         try:
-            _run(cohort, settings, work, observer, stale)
+            cases = _plan(cohort, settings, work, fence)
+            observer.planned(len(cohort.queries), cohort.ordered, stale)
+            summaries.update()
+            if cases:
+                _compute(cases, cohort, settings, work, observer, fence, summaries)
         except KeyboardInterrupt:
             cohort.interrupted = True
-        write_summaries(cohort, settings)
+        # What lost workers have left half-written.
+        shutil.rmtree(state / "work", ignore_errors=True)
+        cohort.running = False
+        summaries.finish()
     return cohort
 
 
@@ -135,8 +165,8 @@ def _make(*folders: Path) -> None:
             raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder with -o") from error
 
 
-def _run(cohort: Cohort, settings: CohortSettings, work: Work, observer: Observer, stale: bool) -> None:
-    from atlassegfm.cohort.pool import Pool
+def _plan(cohort: Cohort, settings: CohortSettings, work: Work, fence: Fence) -> list[Case]:
+    """What is not done yet, after taking up the records of what is."""
     from atlassegfm.cohort.work import Case
 
     state, keys = cohort.folder / STATE, Keys(settings)
@@ -147,21 +177,30 @@ def _run(cohort: Cohort, settings: CohortSettings, work: Work, observer: Observe
         if holds and not (record.error and work.retry_failed):
             cohort.records[query.name] = record
         else:
-            cases.append(Case(query, key, cohort.folder, state))
-    done = cohort.ordered
-    cohort.resumed = len(done)
-    observer.planned(len(cohort.queries), done, stale)
+            cases.append(Case(query, key, cohort.folder, state / "thumbnails", state / "work", fence.path, fence.mark))
+    cohort.resumed = len(cohort.records)
     for case in cases:
         _forget(cohort.folder, case.query.name)
+    return cases
 
+
+def _compute(
+    cases: list[Case],
+    cohort: Cohort,
+    settings: CohortSettings,
+    work: Work,
+    observer: Observer,
+    fence: Fence,
+    summaries: LiveSummaries,
+) -> None:
     def keep(record: CaseRecord) -> None:
-        record.write(_record_path(state, record.name))
+        record.write(_record_path(cohort.folder / STATE, record.name))
         cohort.records[record.name] = record
         observer.ended(record)
+        summaries.update()
 
-    if cases:
-        pool = Pool(settings, jobs=work.jobs, timeout=work.timeout, threads=threads_each(work.jobs), start=work.start)
-        pool.run(cases, observer.step, keep)
+    with make_engine(settings, work, fence, observer.warned) as engine:
+        engine.run(cases, observer.step, keep)
 
 
 def _forget(folder: Path, name: str) -> None:
@@ -175,13 +214,6 @@ def _forget(folder: Path, name: str) -> None:
 
 def _record_path(state: Path, name: str) -> Path:
     return state / "records" / f"{name}.json"
-
-
-def threads_each(jobs: int) -> int | None:
-    """Threads of each worker; None for a single one, which takes what there is."""
-    from atlassegfm.runtime import available_cores
-
-    return None if jobs == 1 else max(1, available_cores() // jobs)
 
 
 @contextlib.contextmanager

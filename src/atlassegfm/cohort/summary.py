@@ -139,6 +139,7 @@ def to_dict(cohort: Cohort, cases: list[CaseSummary], settings: CohortSettings) 
         "counts": counts(cases),
         "queries": len(cohort.queries),
         "resumed": cohort.resumed,
+        "state": cohort.state,
         "interrupted": cohort.interrupted,
         "missing": [query.name for query in cohort.queries if query.name not in cohort.records],
         "parameters": {**settings.options, "formats": list(settings.formats)},

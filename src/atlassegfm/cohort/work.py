@@ -6,21 +6,23 @@ import contextlib
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.cohort.fence import is_current
+from atlassegfm.cohort.loading import Scan, load
 from atlassegfm.cohort.modality import check_same_kind
 from atlassegfm.cohort.queries import Query
 from atlassegfm.cohort.records import CaseRecord
 from atlassegfm.cohort.settings import CohortSettings
-from atlassegfm.content import path_digest, path_signature
+from atlassegfm.content import path_signature
 from atlassegfm.errors import AtlasSegError
 from atlassegfm.evaluation.memory import peak_mb, reset_peak
-from atlassegfm.io import file_sha256, is_dicom, read_image
+from atlassegfm.io import file_sha256, is_dicom
 from atlassegfm.io.files import atomic_path
 from atlassegfm.report.facts import label_facts
 from atlassegfm.report.json_report import file_facts, source_facts
@@ -45,22 +47,41 @@ class Case:
         The scan.
     key : str
         Of its settings.
-    folder, state : Path
-        Where results go, and where those the program keeps its own files.
+    folder, thumbnails, scratch : Path
+        Where results go, small pictures for the page, and what is not finished.
+    fence, mark : Path, str
+        File that holds the mark of the run that may write, and the one of the run that this case belongs to.
     """
 
     query: Query
     key: str
     folder: Path
-    state: Path
+    thumbnails: Path
+    scratch: Path
+    fence: Path
+    mark: str
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its run still holds the folder."""
+        return is_current(self.fence, self.mark)
 
 
 class DiskFullError(AtlasSegError):
     """No space is left for results: going on would fail every other query too."""
 
 
-def execute(case: Case, settings: CohortSettings, tell: Tell) -> CaseRecord:
+def execute(case: Case, settings: CohortSettings, tell: Tell, load: Callable[[Query], Scan] = load) -> CaseRecord:
     """Segment a query and write its files; what goes wrong becomes a record that says why.
+
+    Parameters
+    ----------
+    case, settings
+        What is done.
+    tell : callable
+        Told which step has begun.
+    load : callable
+        Reads the query.
 
     Raises
     ------
@@ -70,7 +91,7 @@ def execute(case: Case, settings: CohortSettings, tell: Tell) -> CaseRecord:
     reset_peak()
     start = time.perf_counter()
     try:
-        return _segment(case, settings, tell, start)
+        return _segment(case, settings, tell, load, start)
     except MemoryError:
         text = "not enough memory; run with fewer --jobs, or crop or downsample the scan"
         return failed(case, text, "memory", time.perf_counter() - start, peak_mb())
@@ -115,36 +136,46 @@ def _stop_when_full(error: BaseException, case: Case) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def _segment(case: Case, settings: CohortSettings, tell: Tell, start: float) -> CaseRecord:
+def _segment(
+    case: Case, settings: CohortSettings, tell: Tell, load: Callable[[Query], Scan], start: float
+) -> CaseRecord:
     from atlassegfm.pipeline import segment
 
     query = case.query
     tell("read")
-    signature, digest = path_signature(query.path), path_digest(query.path)
     image_path, labels_path = settings.atlas_of(query)
     atlas, atlas_facts = _atlas(image_path, labels_path, _Choices(settings.choices))
-    image = read_image(query.path, series=query.series)
+    scan = load(query)
+    image = scan.image
     check_same_kind(atlas.image, image, public_name(query))
     result = segment(atlas, image, progress=_whole_steps(tell), **settings.options)
     tell("write")
-    inputs = {"query": source_facts(query.path, image), **atlas_facts}
+    if not case.is_current:
+        raise AtlasSegError(f"{query.name}: its run is over, so the result is dropped")
+    inputs = {"query": _query_facts(query, scan), **atlas_facts}
     outputs = write_outputs(
-        case.folder, query.name, image, result, inputs, settings.formats, scratch_parent=case.state / "work"
+        case.folder, query.name, image, result, inputs, settings.formats, scratch_parent=case.scratch
     )
-    _thumbnail(outputs.qc, case.state / "thumbnails" / f"{query.name}.jpg")
+    _thumbnail(outputs.qc, case.thumbnails / f"{query.name}.jpg")
     # Everything is on the disk: from here on the record is all that is missing.
     return CaseRecord(
         name=query.name,
         source=public_name(query),
         settings=case.key,
-        digest=digest,
-        signature=signature,
+        digest=scan.digest,
+        signature=scan.signature,
         seconds=round(time.perf_counter() - start, 3),
         peak_mb=round(peak_mb(), 1),
         labels=label_facts(result),
         warnings=list(result.warnings),
         outputs=_digests(outputs),
     )
+
+
+def _query_facts(query: Query, scan: Scan) -> Mapping[str, str]:
+    """What the report says of the query; a file has been hashed already."""
+    facts = source_facts(query.path, scan.image)
+    return {"file": query.path.name, "sha256": scan.digest} if isinstance(facts, Path) else facts
 
 
 def _digests(outputs: Outputs) -> dict[str, str]:
