@@ -122,29 +122,13 @@ def segment_command(
     --timeout, --retry-failed or --engine: each query in a process of its own, resumed when repeated, summed up in
     index.html. Exit code: 0 all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
     """
+    settings, work = read_command(ctx, dict(locals()))
+    if any(_given(ctx, key) for key in COHORT_OPTIONS) or has_cohort(queries, series):
+        segment_cohort(queries, out, settings, work, series=series, as_json=as_json)
+        return
     from atlassegfm import cli_checks
-    from atlassegfm.cli_display import set_up_logging
     from atlassegfm.runtime import prepare_compute
 
-    set_up_logging(verbose)
-    settings = read_settings(
-        ctx,
-        method={"model": model, "prompt": prompt, "registration": registration, "fusion": fusion},
-        preset=preset,
-        registration_options=cli_checks.key_values(registration_option, "--registration-option"),
-        quality=quality,
-        chosen={"names": label_names, "only": only, "rois": rois, "series": atlas_series},
-        common={"device": device, "seed": seed},
-        formats=formats,
-    )
-    if any(_given(ctx, key) for key in COHORT_OPTIONS) or has_cohort(queries, series):
-        work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed}
-        cluster = cli_checks.key_values(dask_option, "--dask-option")
-        work["dask"] = read_engine(engine, dask_address, dask_cluster, cluster, jobs)
-        segment_cohort(
-            queries, out, {"atlas": atlas, "labels": labels, **settings}, work, series=series, as_json=as_json
-        )
-        return
     wanted, options = list(settings["formats"]), settings["options"]
     planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     with cli_checks.output_folder(out):
@@ -155,18 +139,15 @@ def segment_command(
     _finish(results, as_json)
 
 
-def read_settings(
-    ctx: typer.Context,
-    *,
-    method: dict[str, str],
-    preset: str,
-    registration_options: dict[str, str],
-    quality: str | None,
-    chosen: dict[str, str | None],
-    common: dict[str, Any],
-    formats: str,
-) -> dict[str, Any]:
-    """Choices, options and formats of `CohortSettings` out of what was given on the command line, all checked.
+def read_command(ctx: typer.Context, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was given on the command line, checked: keywords of `CohortSettings`, and of `cohort.runner.Work`.
+
+    Parameters
+    ----------
+    ctx : Context
+        Tells what the user gave and what is a default.
+    given : dict
+        Values by the names of the parameters of `segment_command`.
 
     Raises
     ------
@@ -174,19 +155,28 @@ def read_settings(
         Names the option that cannot be used.
     """
     from atlassegfm import cli_checks
+    from atlassegfm.cli_display import set_up_logging
 
-    given = {key: value for key, value in method.items() if _given(ctx, key)}
-    options = _with_preset(preset, given, registration_options | ({} if quality is None else {"quality": quality}))
+    set_up_logging(given["verbose"])
+    method = {key: given[key] for key in ("model", "prompt", "registration", "fusion") if _given(ctx, key)}
+    registration_options = cli_checks.key_values(given["registration_option"], "--registration-option")
+    registration_options |= {} if given["quality"] is None else {"quality": given["quality"]}
+    options = _with_preset(given["preset"], method, registration_options)
     choices = {
-        "names": cli_checks.label_names_source(chosen["names"]),
-        "only": cli_checks.whole_numbers(chosen["only"], "--only"),
-        "rois": cli_checks.names_given(chosen["rois"], "--rois"),
-        "series": chosen["series"],
+        "names": cli_checks.label_names_source(given["label_names"]),
+        "only": cli_checks.whole_numbers(given["only"], "--only"),
+        "rois": cli_checks.names_given(given["rois"], "--rois"),
+        "series": given["atlas_series"],
     }
-    wanted = read_formats(formats)
+    wanted = read_formats(given["formats"])
     if needs_probabilities(wanted, options["model"]):
         options["keep_probabilities"] = True
-    return {"choices": choices, "options": {**options, **common}, "formats": tuple(wanted)}
+    options |= {key: given[key] for key in ("device", "seed")}
+    settings = {"atlas": given["atlas"], "labels": given["labels"], "choices": choices, "options": options}
+    work = {key: given[key] for key in ("jobs", "timeout", "retry_failed")}
+    cluster = cli_checks.key_values(given["dask_option"], "--dask-option")
+    work["dask"] = read_engine(given["engine"], given["dask_address"], given["dask_cluster"], cluster, given["jobs"])
+    return {**settings, "formats": tuple(wanted)}, work
 
 
 def _given(ctx: typer.Context, name: str) -> bool:

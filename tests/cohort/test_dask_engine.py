@@ -1,4 +1,4 @@
-"""Cohorts on a real Dask scheduler with workers of their own on the loopback address, which are killed and restarted."""
+"""Cohorts on a real Dask scheduler with workers on the loopback address, which are killed and restarted."""
 
 import contextlib
 import json

@@ -211,8 +211,8 @@ class _Exchange:
         if isinstance(error, AtlasSegError):
             raise error
         raise AtlasSegError(
-            f"a Dask worker cannot do the work ({type(error).__name__}: {_line(error)}); install the same atlassegfm on "
-            "all machines"
+            f"a Dask worker cannot do the work ({type(error).__name__}: {_line(error)}); install the same atlassegfm "
+            "on all machines"
         ) from error
 
     def _say_whether_workers(self, wanted: dict[str, int] | None) -> bool:

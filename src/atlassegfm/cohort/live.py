@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from atlassegfm.cohort.records import read_records
+from atlassegfm.cohort.runner import STATE
 from atlassegfm.cohort.settings import CohortSettings
 from atlassegfm.cohort.summary import write_summaries
 
@@ -33,6 +35,9 @@ class LiveSummaries:
 
     def update(self) -> None:
         """Something is new; written when it is time."""
+        if self._cohort.part:
+            # Several would write by turns what each has; they sum up at their ends.
+            return
         if time.monotonic() >= self._next:
             self.finish()
 
@@ -45,6 +50,8 @@ class LiveSummaries:
             If it cannot be done.
         """
         start = time.monotonic()
+        if self._cohort.part:
+            self._cohort.records = read_records(self._cohort.folder / STATE / "records") | self._cohort.records
         write_summaries(self._cohort, self._settings)
         took = time.monotonic() - start
         self._next = start + took + max(LEAST_PAUSE, took / SHARE)

@@ -35,11 +35,11 @@ def write_page(cohort: Cohort, cases: list[CaseSummary]) -> None:
     rows.sort(key=lambda row: -row["urgency"])
     page = Environment(autoescape=True).from_string(PAGE)
     text = page.render(
-        total=len(cohort.queries),
+        total=cohort.total,
         counts=counts(cases),
         state=cohort.state,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        missing=len(cohort.queries) - len(cases),
+        missing=len(cohort.missing),
         labels=shown,
         more_labels=len(labels) - len(shown),
         rows=rows,

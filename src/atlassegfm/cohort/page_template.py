@@ -33,7 +33,7 @@ td.cell-check { box-shadow: inset 3px 0 #d99a00; } td.cell-do-not-use { box-shad
 <body>
 <h1>{{ total }} scans</h1>
 <p class="note" id="counts">{{ counts["good"] }} good, {{ counts["check"] }} to check, {{ counts["do not use"] }} not to use, {{ counts["failed"] }} failed{% if missing %}, {{ missing }} not done yet{% endif %}.
-The words come from a rule without ground truth; volumes far from the cohort's own are to be checked too. Look at every result before you use it.</p>
+The words come from a rule without ground truth; labels whose volume, shape or place is far from the cohort's own are to be checked too. Look at every result before you use it.</p>
 {% if state == "running" %}<p class="note" id="state">The run was still going on at {{ written }}; reload this page to see more.</p>{% elif state == "interrupted" %}<p class="note" id="state">The run was interrupted; the same command goes on.</p>{% endif %}
 {% if more_labels %}<p class="note">{{ more_labels }} more labels are in summary.csv.</p>{% endif %}
 <div class="bar" role="group" aria-label="Filter">

@@ -60,6 +60,9 @@ class Work:
         Start method of processes.
     dask : DaskChoice or None
         Workers of Dask; None are processes of this machine.
+    part : str
+        Name of a part of the cohort; parts may run at the same time in one folder, and each sums up what there is of
+        all of them. Empty for the whole, which has the folder for itself.
     """
 
     jobs: int = 1
@@ -67,6 +70,7 @@ class Work:
     retry_failed: bool = False
     start: str | None = None
     dask: DaskChoice | None = None
+    part: str = ""
 
 
 @dataclass
@@ -87,6 +91,8 @@ class Cohort:
         Whether somebody stopped it.
     running : bool
         Whether it goes on, so that there is more to come.
+    part : bool
+        Whether others may be doing other parts of it; records of theirs are summed up too.
     """
 
     folder: Path
@@ -95,16 +101,29 @@ class Cohort:
     resumed: int = 0
     interrupted: bool = False
     running: bool = True
+    part: bool = False
 
     @property
     def state(self) -> str:
-        """"running", "interrupted" or "finished"; a run that was killed stays "running" until the next."""
+        """One of "running", "interrupted", "finished"; a run that was killed stays "running" until the next."""
         return "running" if self.running else "interrupted" if self.interrupted else "finished"
 
     @property
+    def missing(self) -> list[str]:
+        """Names of queries that have no record."""
+        return [query.name for query in self.queries if query.name not in self.records]
+
+    @property
+    def total(self) -> int:
+        """All queries, those of other parts among them."""
+        return len(self.records) + len(self.missing)
+
+    @property
     def ordered(self) -> list[CaseRecord]:
-        """The records in the order of the queries."""
-        return [self.records[query.name] for query in self.queries if query.name in self.records]
+        """The records in the order of the queries; those of other parts follow by name."""
+        names = [query.name for query in self.queries]
+        names += sorted(set(self.records) - set(names))
+        return [self.records[name] for name in names if name in self.records]
 
 
 def run_cohort(
@@ -137,13 +156,14 @@ def run_cohort(
 
     state = folder / STATE
     _make(state / "records", state / "thumbnails")
-    with locked(state / "lock") as stale, fenced(state / "run") as fence, _terminated_like_interrupted():
-        shutil.rmtree(state / "work", ignore_errors=True)
-        _make(state / "work")
-        cohort = Cohort(folder, list(queries))
+    with _held(state, work.part) as (stale, fence), _terminated_like_interrupted():
+        scratch = state / f"work{_ending(work.part)}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        _make(scratch)
+        cohort = Cohort(folder, list(queries), part=bool(work.part))
         summaries = LiveSummaries(cohort, settings)
         try:
-            cases = _plan(cohort, settings, work, fence)
+            cases = _plan(cohort, settings, work, fence, scratch)
             observer.planned(len(cohort.queries), cohort.ordered, stale)
             summaries.update()
             if cases:
@@ -151,7 +171,7 @@ def run_cohort(
         except KeyboardInterrupt:
             cohort.interrupted = True
         # What lost workers have left half-written.
-        shutil.rmtree(state / "work", ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         cohort.running = False
         summaries.finish()
     return cohort
@@ -165,7 +185,21 @@ def _make(*folders: Path) -> None:
             raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder with -o") from error
 
 
-def _plan(cohort: Cohort, settings: CohortSettings, work: Work, fence: Fence) -> list[Case]:
+@contextlib.contextmanager
+def _held(state: Path, part: str) -> Iterator[tuple[bool, Fence]]:
+    """The locks of the whole or of a part: whether a run before was killed, and the mark of this one."""
+    with contextlib.ExitStack() as stack:
+        if part:
+            stack.enter_context(locked(state / "lock", shared=True))
+        stale = stack.enter_context(locked(state / f"lock{_ending(part)}"))
+        yield stale, stack.enter_context(fenced(state / f"run{_ending(part)}"))
+
+
+def _ending(part: str) -> str:
+    return f"-{part}" if part else ""
+
+
+def _plan(cohort: Cohort, settings: CohortSettings, work: Work, fence: Fence, scratch: Path) -> list[Case]:
     """What is not done yet, after taking up the records of what is."""
     from atlassegfm.cohort.work import Case
 
@@ -177,7 +211,7 @@ def _plan(cohort: Cohort, settings: CohortSettings, work: Work, fence: Fence) ->
         if holds and not (record.error and work.retry_failed):
             cohort.records[query.name] = record
         else:
-            cases.append(Case(query, key, cohort.folder, state / "thumbnails", state / "work", fence.path, fence.mark))
+            cases.append(Case(query, key, cohort.folder, state / "thumbnails", scratch, fence.path, fence.mark))
     cohort.resumed = len(cohort.records)
     for case in cases:
         _forget(cohort.folder, case.query.name)
@@ -209,7 +243,8 @@ def _forget(folder: Path, name: str) -> None:
     record = CaseRecord.read(path)
     path.unlink(missing_ok=True)
     for file in () if record is None else record.outputs:
-        (folder / Path(file).name).unlink(missing_ok=True)
+        if folder.resolve() in (folder / file).resolve().parents:
+            (folder / file).unlink(missing_ok=True)
 
 
 def _record_path(state: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from atlassegfm.cohort.queries import Query
 from atlassegfm.content import code_digest, path_digest, settings_key
+from atlassegfm.report.outputs import Layout
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class CohortSettings:
         Of `pipeline.segment`.
     formats : tuple of str
         What is written.
+    layout : Layout
+        How it is called.
     """
 
     atlas: Path
@@ -32,6 +35,7 @@ class CohortSettings:
     choices: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ("nifti",)
+    layout: Layout = field(default_factory=Layout)
 
     def atlas_of(self, query: Query) -> tuple[Path, Path]:
         """Image and labels that serve a query."""

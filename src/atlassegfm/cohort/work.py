@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.cohort.fence import is_current
@@ -19,6 +19,7 @@ from atlassegfm.cohort.modality import check_same_kind
 from atlassegfm.cohort.queries import Query
 from atlassegfm.cohort.records import CaseRecord
 from atlassegfm.cohort.settings import CohortSettings
+from atlassegfm.cohort.shape import shapes
 from atlassegfm.content import path_signature
 from atlassegfm.errors import AtlasSegError
 from atlassegfm.evaluation.memory import peak_mb, reset_peak
@@ -27,6 +28,9 @@ from atlassegfm.io.files import atomic_path
 from atlassegfm.report.facts import label_facts
 from atlassegfm.report.json_report import file_facts, source_facts
 from atlassegfm.report.outputs import Outputs, write_outputs
+
+if TYPE_CHECKING:
+    from atlassegfm.pipeline import Segmentation
 
 logger = logging.getLogger(__name__)
 #: Told which step has begun.
@@ -154,7 +158,14 @@ def _segment(
         raise AtlasSegError(f"{query.name}: its run is over, so the result is dropped")
     inputs = {"query": _query_facts(query, scan), **atlas_facts}
     outputs = write_outputs(
-        case.folder, query.name, image, result, inputs, settings.formats, scratch_parent=case.scratch
+        case.folder,
+        query.name,
+        image,
+        result,
+        inputs,
+        settings.formats,
+        scratch_parent=case.scratch,
+        layout=settings.layout,
     )
     _thumbnail(outputs.qc, case.thumbnails / f"{query.name}.jpg")
     # Everything is on the disk: from here on the record is all that is missing.
@@ -166,9 +177,9 @@ def _segment(
         signature=scan.signature,
         seconds=round(time.perf_counter() - start, 3),
         peak_mb=round(peak_mb(), 1),
-        labels=label_facts(result),
+        labels=_labels(result),
         warnings=list(result.warnings),
-        outputs=_digests(outputs),
+        outputs=_digests(outputs, case.folder),
     )
 
 
@@ -178,8 +189,14 @@ def _query_facts(query: Query, scan: Scan) -> Mapping[str, str]:
     return {"file": query.path.name, "sha256": scan.digest} if isinstance(facts, Path) else facts
 
 
-def _digests(outputs: Outputs) -> dict[str, str]:
-    return {path.name: file_sha256(path) for path in outputs.items().values()}
+def _labels(result: Segmentation) -> list[dict[str, Any]]:
+    """What is known of each label, with its shape, which is None for one that is empty."""
+    found = shapes(result.labels, sorted(result.names))
+    return [{**fact, "shape": found.get(fact["value"])} for fact in label_facts(result)]
+
+
+def _digests(outputs: Outputs, folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in outputs.items().values()}
 
 
 class _Choices(dict):
