@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlassegfm.cohort.outliers import FEWEST, find_outliers, robust_z
+from atlassegfm.cohort.outliers import FEWEST, find_outliers, limit, robust_z
 from atlassegfm.cohort.records import CaseRecord
 
 
@@ -56,3 +56,11 @@ def test_odd_shapes_and_places_are_found():
     assert found["torn"].startswith("has 4 parts, the cohort's median is 1")
     assert found["elsewhere"].startswith("lies 5") or found["elsewhere"].startswith("lies 4")
     assert "mm left of where" in found["elsewhere"]
+
+
+@pytest.mark.parametrize("count", [8, 12, 20, 60, 300])
+def test_as_few_normal_values_stand_out_of_few_as_of_many(count):
+    values = np.random.default_rng(count).normal(size=(1_500_000 // count, count))
+    off = np.abs(values - np.median(values, axis=1, keepdims=True))
+    spread = 1.4826 * np.median(off, axis=1, keepdims=True)
+    assert 3e-4 < (off / spread > limit(count)).mean() < 8e-4

@@ -54,6 +54,9 @@ class Pool:
         Start method of processes (see `process_context`).
     """
 
+    #: Whether the next scan is read while one is computed; benchmarks compare.
+    reads_ahead = True
+
     def __init__(
         self,
         settings: CohortSettings,
@@ -146,7 +149,7 @@ class Pool:
         slot.case, slot.ahead, slot.since = case, None, time.monotonic()
         # With no more cases than workers, each is better begun by a worker of its own than read ahead by another.
         spare = len(self._waiting) > sum(other.case is None for other in self._slots)
-        if spare and not {case.query.name, self._waiting[0].query.name} & self._alone:
+        if self.reads_ahead and spare and not {case.query.name, self._waiting[0].query.name} & self._alone:
             slot.ahead = self._waiting.popleft()
         try:
             slot.connection.send((case, slot.ahead))

@@ -34,11 +34,7 @@ def shapes(labels: Volume, values: list[int]) -> dict[int, dict[str, float | lis
         centres to its own, RAS; None unless all labels are there and there are two at least.
     """
     found, centres = {}, {}
-    boxes = ndimage.find_objects(labels.data, max(values))
-    for value in values:
-        box = boxes[value - 1]
-        if box is None:
-            continue
+    for value, box in _boxes(labels.data, values).items():
         mask = labels.data[box] == value
         origin = np.array([axis.start for axis in box])
         centres[value] = labels.grid.to_world(np.argwhere(mask).mean(axis=0) + origin)
@@ -53,6 +49,14 @@ def shapes(labels: Volume, values: list[int]) -> dict[int, dict[str, float | lis
             others = np.median([other for key, other in centres.items() if key != value], axis=0)
             found[value]["offset_mm"] = [round(float(x), 2) for x in centre - others]
     return found
+
+
+def _boxes(data: np.ndarray, values: list[int]) -> dict[int, tuple[slice, ...]]:
+    """Box of each label that occurs. Labels are numbered first, as some data sets count in tens of thousands."""
+    known = np.array(sorted(values))
+    numbers = np.minimum(np.searchsorted(known, data), len(known) - 1)
+    boxes = ndimage.find_objects(np.where(known[numbers] == data, numbers + 1, 0).astype(np.int32), len(known))
+    return {int(value): box for value, box in zip(known, boxes, strict=True) if box is not None}
 
 
 def _elongation(mask: np.ndarray, axes: np.ndarray) -> float:
