@@ -33,7 +33,7 @@ class CohortProgress:
     """On a terminal a bar for the cohort and a line per running case; elsewhere one line per finished case."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._total, self._done = quiet, 0, 0
+        self._quiet, self._total, self._done, self._before, self._begun = quiet, 0, 0, 0, 0.0
         self._words: Counter[str] = Counter()
         self._bar: Progress | None = None
         self._all: TaskID | None = None
@@ -52,7 +52,8 @@ class CohortProgress:
         """Show how much there is to do."""
         if stale:
             say_warning("an earlier run here was killed; going on from what it had finished")
-        self._total, self._done = total, len(done)
+        self._total, self._done, self._before = total, len(done), len(done)
+        self._begun = time.monotonic()
         self._words.update(map(_word, done))
         if self._quiet:
             return
@@ -91,8 +92,14 @@ class CohortProgress:
                 self._bar.console.print(f"failed: {record.name}: {record.error}", markup=False, highlight=False)
         elif not self._quiet:
             facts = {"done": self._done, "total": self._total, "name": record.name, "quality": word}
-            facts |= {"seconds": f"{record.seconds:.1f}"} | ({"error": record.error} if record.error else {})
+            facts |= {"seconds": f"{record.seconds:.1f}", "left": f"{self._left():.0f}"}
+            facts |= {"error": record.error} if record.error else {}
             typer.echo(" ".join(f"{key}={shlex.quote(str(value))}" for key, value in facts.items()), err=True)
+
+    def _left(self) -> float:
+        """Seconds that the rest takes if it goes on as until now."""
+        spent = time.monotonic() - self._begun
+        return spent / max(1, self._done - self._before) * (self._total - self._done)
 
     def _counts(self) -> str:
         return ", ".join(f"{self._words[word]} {word}" for word in ("good", "check", "do not use", "failed"))

@@ -38,8 +38,10 @@ def load(query: Query) -> Scan:
     AtlasSegError
         If it cannot be read.
     """
-    signature = path_signature(query.path)
-    return Scan(signature, path_digest(query.path), read_image(query.path, series=query.series))
+    signature, found = path_signature(query.path), query.found
+    known = (found.series, found.flawed) if found is not None and found.signature == signature else None
+    image = read_image(query.path, series=query.series, found=known)
+    return Scan(signature, path_digest(query.path), image)
 
 
 class Loader:
