@@ -62,7 +62,9 @@ def auto_jobs(voxels: int, cases: int, device: str, free: float | None = None) -
 
 def bytes_needed(voxels: int) -> float:
     """Memory of a worker whose atlas and query have so many voxels each."""
-    return BASE_BYTES + BYTES_PER_VOXEL * min(voxels, MANY_VOXELS) + BYTES_PER_FURTHER_VOXEL * max(0, voxels - MANY_VOXELS)
+    return (
+        BASE_BYTES + BYTES_PER_VOXEL * min(voxels, MANY_VOXELS) + BYTES_PER_FURTHER_VOXEL * max(0, voxels - MANY_VOXELS)
+    )
 
 
 def free_bytes() -> float:

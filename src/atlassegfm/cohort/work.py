@@ -167,7 +167,8 @@ def _segment(
         scratch_parent=case.scratch,
         layout=settings.layout,
     )
-    _thumbnail(outputs.qc, case.thumbnails / f"{query.name}.jpg")
+    labels = _labels(result)
+    _thumbnail(outputs.qc, labels, case.thumbnails / f"{query.name}.jpg")
     # Everything is on the disk: from here on the record is all that is missing.
     return CaseRecord(
         name=query.name,
@@ -177,7 +178,7 @@ def _segment(
         signature=scan.signature,
         seconds=round(time.perf_counter() - start, 3),
         peak_mb=round(peak_mb(), 1),
-        labels=_labels(result),
+        labels=labels,
         warnings=list(result.warnings),
         outputs=_digests(outputs, case.folder),
     )
@@ -228,12 +229,14 @@ def _whole_steps(tell: Tell) -> Callable[[str, float], None]:
     return progress
 
 
-def _thumbnail(picture: Path, target: Path) -> None:
-    """Keep a small JPEG of a QC picture for the page."""
+def _thumbnail(picture: Path, labels: list[dict[str, Any]], target: Path) -> None:
+    """Keep a small JPEG of the most doubtful label, out of the QC picture, for the page."""
     from PIL import Image
 
+    from atlassegfm.report.qc import doubtful_box
+
     with Image.open(picture) as image:
-        small = image.convert("RGB")
+        small = image.convert("RGB").crop(doubtful_box(labels))
     small.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
     with atomic_path(target) as draft:
         small.save(draft, "JPEG", quality=70)
