@@ -15,6 +15,8 @@ cohort that is measured. `load` is the machine's at the beginning and the end: o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import json
 import os
 import random
@@ -42,7 +44,7 @@ def command(queries, atlas, out, *words):
 
 
 def run(queries, atlas, out, *words, threads=None):
-    """Run to the end: seconds, CPU seconds of everything, exit code, stderr."""
+    """Run to the end: seconds, CPU seconds of everything that it starts (on Linux), exit code, stderr."""
     environment = {**os.environ, **ATLAS_ENV}
     environment.pop("OMP_NUM_THREADS", None)
     if threads:
@@ -51,10 +53,15 @@ def run(queries, atlas, out, *words, threads=None):
     done = subprocess.run(
         command(queries, atlas, out, *words), capture_output=True, text=True, env=environment, check=False
     )
+    seconds = time.perf_counter() - start
+    with contextlib.suppress(ChildProcessError):
+        # Fork servers and their workers come to us when the runner has ended, and are counted when waited for.
+        while True:
+            os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
         "cpu": round(cpu, 1),
         "code": done.returncode,
     }, done.stderr
@@ -95,34 +102,32 @@ def workers_of(pid):
 
 
 def kills(args, folder):
-    """Undisturbed; then killed at random times, runner and worker by turns, and resumed."""
+    """Undisturbed; then killed after random numbers of scans, runner and worker by turns, and resumed."""
     queries, atlas = cohort_of(args.data, folder, args.count)
     first, _ = run(queries, atlas, folder / "undisturbed", *QUICK, "--jobs", 2)
-    wanted = results(folder / "undisturbed")
-    chance, told = random.Random(args.seed), []
-    out = folder / "disturbed"
-    words = (*QUICK, "--jobs", 2, "--retry-failed")
-    process = None
-    for n in range(args.kills):
-        if process is None or process.poll() is not None:
-            process = subprocess.Popen(
-                command(queries, atlas, out, *words), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-            )
-            time.sleep(8)
-        time.sleep(chance.uniform(0, first["seconds"] / (args.kills + 3)))
-        workers = workers_of(process.pid)
-        whom = "worker" if n % 2 and workers else "runner"
-        finished = len(list((out / ".cohort" / "records").glob("*.json")))
-        os.kill(chance.choice(workers) if whom == "worker" else process.pid, signal.SIGKILL)
+    wanted, out = results(folder / "undisturbed"), folder / "disturbed"
+    chance, told, process = random.Random(args.seed), [], None
+    words = command(queries, atlas, out, *QUICK, "--jobs", 2, "--retry-failed")
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for n, after in enumerate(sorted(chance.sample(range(2, args.count - 2), args.kills))):
+        whom, victim = "worker" if n % 2 else "runner", None
+        while victim is None:
+            if process is None or process.poll() is not None:
+                process = subprocess.Popen(words, **silent)
+            time.sleep(0.2)
+            finished = len(list((out / ".cohort" / "records").glob("*.json")))
+            if finished >= after:
+                time.sleep(chance.uniform(0, 3))
+                victim = chance.choice(workers_of(process.pid) or [None]) if whom == "worker" else process.pid
+        os.kill(victim, signal.SIGKILL)
         told.append(f"{whom} after {finished} scans")
         if whom == "runner":
             process.wait()
-            time.sleep(3)
-    if process.poll() is None:
-        process.wait()
-    last, _ = run(queries, atlas, out, *words)
+            # Its workers see that they are alone, and let go of the lock.
+            time.sleep(2)
+    process.wait()
+    last, _ = run(queries, atlas, out, *QUICK, "--jobs", 2, "--retry-failed")
     got = results(out)
-    left = [str(path) for path in out.rglob("*") if ".tmp" in path.name or ".atlassegfm-" in path.name]
     return {
         "undisturbed": first,
         "last": last,
@@ -130,7 +135,7 @@ def kills(args, folder):
         "files": len(wanted),
         "missing": sorted(set(wanted) - set(got)),
         "different": sorted(name for name in wanted if got.get(name) != wanted[name]),
-        "left_over": left,
+        "left_over": [str(path) for path in out.rglob("*") if ".tmp" in path.name or ".atlassegfm-" in path.name],
     }
 
 
@@ -312,6 +317,9 @@ def main():
     args = parser.parse_args()
     args.data = args.data.absolute()
     args.count = args.count or COUNTS.get(args.bar)
+    if sys.platform == "linux":
+        # PR_SET_CHILD_SUBREAPER: orphans of what is started here become children of this process.
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     begun = load()
     with tempfile.TemporaryDirectory() as folder:
         found = BARS[args.bar](args, Path(folder))
