@@ -104,6 +104,23 @@ def test_a_full_disk_stops_the_run_and_the_next_goes_on(scans, spoilt_pipeline):
     assert set(watch.names) >= {"b", "c"}
 
 
+def test_a_worker_lost_while_it_reads_the_next_scan_costs_neither(scans, spoilt_pipeline, monkeypatch):
+    """Nobody knows which of the two it was: each is tried once more by itself."""
+    from atlassegfm.cohort import loading
+
+    real = loading.load
+
+    def load(query):
+        if query.name == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(query)
+
+    monkeypatch.setattr(loading, "load", load)
+    queries = [scans.query(name, SLOW) for name in ("a", "deadly", "b", "c")]
+    done = run(scans, queries)
+    assert {record.name: record.kind for record in done.ordered} == {"a": "", "deadly": "lost", "b": "", "c": ""}
+
+
 def test_an_interrupt_keeps_what_is_done(scans, spoilt_pipeline):
     queries = [scans.query(name) for name in ("a", "b", "c")]
 

@@ -82,8 +82,17 @@ class Cluster:
     def scheduler(self):
         self.start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
 
-    def worker(self, name):
-        words = ("--nthreads", "1", "--no-dashboard", "--death-timeout", "60", "--local-directory", str(self.folder))
+    def worker(self, name, *more):
+        words = (
+            *more,
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--death-timeout",
+            "60",
+            "--local-directory",
+            str(self.folder),
+        )
         self.start(name, "worker", self.address, "--host", "127.0.0.1", *words)
 
     def kill(self, name):
@@ -222,6 +231,23 @@ def test_workers_of_a_run_that_is_over_drop_what_they_have(cohort, cluster):
     assert run(cohort, "dask", Watch(stepped=interrupt), DaskChoice(cluster.address)).interrupted
     wait_until(lambda: not segmenting(cluster, ["first", "second"]))
     assert not (cohort.folder / "dask" / "slow_seg.nii.gz").exists()
+
+
+def test_scans_for_a_gpu_wait_for_a_worker_that_offers_one(cohort, cluster, monkeypatch):
+    monkeypatch.setattr("atlassegfm.cohort.dask_engine.SAY_AFTER", 1.0)
+    cohort.queries[:] = cohort.queries[:1]
+    cohort.settings = replace(cohort.settings, options={**QUICK, "device": "cuda"})
+
+    class Helper(Watch):
+        def warned(self, text):
+            super().warned(text)
+            cluster.worker("with_gpu", "--resources", "GPU=1")
+
+    watch = Helper()
+    record = run(cohort, "dask", watch, DaskChoice(cluster.address)).records["q0"]
+    assert "none that can take a scan; waiting for one; those for --device cuda" in watch.warnings[0]
+    # It has reached a worker; whether that one has a GPU is another question.
+    assert record.error == "" or "finds no CUDA GPU" in record.error
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(cohort, monkeypatch):

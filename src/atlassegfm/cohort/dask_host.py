@@ -68,7 +68,7 @@ def run_case(case: Case, work: HostWork) -> CaseRecord | None:
     worker = get_worker()
     _check(case, work)
     records: list[CaseRecord] = []
-    threads = work.threads or max(1, available_cores() // max(1, worker.state.nthreads))
+    threads = work.threads or max(1, _cores() // max(1, worker.state.nthreads))
     with _pool(work, threads) as pool:
         pool.run(
             [case],
@@ -77,6 +77,12 @@ def run_case(case: Case, work: HostWork) -> CaseRecord | None:
             stop=lambda: not case.is_current,
         )
     return records[0] if records else None
+
+
+def _cores() -> int:
+    """Cores of this worker: those it may use, and no more than SLURM has given, which not every cluster enforces."""
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(available_cores(), int(given)) if given.isdecimal() else available_cores()
 
 
 def close_pools() -> None:
