@@ -85,3 +85,16 @@ def test_a_folder_that_is_no_dataset(dataset):
 @pytest.mark.parametrize("text", ["T1w", "ses-1_T1w", "sub-01", "sub-01_T1w_x", "sub-_T1w", "sub-0.1_T1w"])
 def test_other_names_are_none(text):
     assert BidsName.read(text) is None
+
+
+def test_another_reader_finds_the_same(dataset):
+    ancpbids = pytest.importorskip("ancpbids", reason="installed with the extra dev")
+    layout = ancpbids.BIDSLayout(str(dataset.path))
+
+    def found(**entities):
+        files = layout.get(suffix="T1w", extension=".nii.gz", scope="raw", return_type="filename", **entities)
+        return sorted(file.rsplit("/", 1)[-1].removesuffix(".nii.gz") for file in files)
+
+    assert found() == sorted(names(dataset))
+    assert found(sub="02", ses="b") == names(dataset, participants=("02",), sessions=("b",))
+    assert found(acq="slow") == names(dataset, entities={"acq": "slow"})
