@@ -264,7 +264,9 @@ def test_slurm_jobs_segment_what_the_local_engine_does(cohort, tmp_path, monkeyp
     scripts.mkdir()
     monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    write_script(scripts / "sbatch", f'cp "$1" {scripts}/job.sh; setsid sh "$1" >{scripts}/job.log 2>&1 & echo $!')
+    # The script is deleted when sbatch returns, so it is copied, as SLURM does.
+    copy = f"cp $1 {scripts}/job.sh"
+    write_script(scripts / "sbatch", f"{copy}; setsid sh {scripts}/job.sh >{scripts}/job.log 2>&1 & echo $!")
     write_script(scripts / "scancel", 'kill -TERM -- "-$1"')
     cohort.queries[:] = cohort.queries[:2]
     run(cohort, "local")

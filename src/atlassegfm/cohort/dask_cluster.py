@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,14 @@ from atlassegfm.errors import InputError
 
 if TYPE_CHECKING:
     from distributed import Security
+
+#: Of clusters that are ours.
+CONFIG = {
+    # No worker gets a case before it can begin with it: another one may come sooner.
+    "distributed.scheduler.worker-saturation": 1.0,
+    # Looks into the worker a hundred times a second, at a process that only waits.
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @dataclass(frozen=True)
@@ -56,13 +66,14 @@ def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Re
         If a package is missing or the cluster does not take its options.
     """
     check_installed()
+    # What the user should know is said by us; Dask also tells of every connection that ends.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if choice.address:
         yield Reached(choice.address, None, own=False)
         return
     import dask
 
-    # No worker gets a case before it can begin with it: another one may come sooner.
-    with dask.config.set({"distributed.scheduler.worker-saturation": 1.0}), _started(choice, jobs, cuda) as cluster:
+    with dask.config.set(CONFIG), _started(choice, jobs, cuda) as cluster:
         yield Reached(cluster.scheduler_address, cluster.security, own=True)
 
 
@@ -87,28 +98,41 @@ def check_installed() -> None:
 def _started(choice: DaskChoice, jobs: int, cuda: bool) -> Iterator[Any]:
     from distributed import Security
 
-    # Ours says itself what the user should know; Dask also tells of every connection that ends.
-    logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
         if choice.cluster == "slurm":
             cluster = _slurm(choice.options, jobs, cuda)
         else:
             from distributed import LocalCluster
 
-            cluster = LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address=None,
-                security=Security.temporary(),
-                resources={GPU: 1} if cuda else None,
-                **choice.options,
-            )
+            with _interrupts_for_us_alone():
+                cluster = LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    security=Security.temporary(),
+                    resources={GPU: 1} if cuda else None,
+                    silence_logs=logging.CRITICAL,
+                    **choice.options,
+                )
     except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
         text = " ".join(str(error).split())
         raise InputError(f"--dask-cluster {choice.cluster}: cannot be started ({text}); see --dask-option") from error
     with contextlib.closing(cluster):
         yield cluster
+
+
+@contextmanager
+def _interrupts_for_us_alone() -> Iterator[None]:
+    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: we end them, in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _slurm(options: Mapping[str, Any], jobs: int, cuda: bool) -> Any:  # noqa: ANN401
