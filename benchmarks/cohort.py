@@ -5,7 +5,7 @@
     python benchmarks/cohort.py scaling --data ../shared/data/hippocampus     # one worker, two workers
     python benchmarks/cohort.py failures --data ../shared/data/hippocampus    # 20 good scans and 4 hopeless ones
     python benchmarks/cohort.py dask --data ../shared/data/hippocampus        # two local workers, two of Dask
-    python benchmarks/cohort.py ahead                                         # reading the next scan meanwhile
+    python benchmarks/cohort.py ahead                                         # the next scan read meanwhile
     python benchmarks/cohort.py outliers --data ../shared/data/hippocampus    # how many stand out, by feature
 
 All run the command line as a user would, with registration alone (`--model none --quality fast`), because it is the
@@ -248,30 +248,50 @@ def dask(args, folder):
     return {"runs": found, "ratio": round(best["dask"] / best["local"], 3), "identical": same}
 
 
-def ahead(args, folder):
-    """The same with and without reading the next scan while one is computed, by turns; one worker."""
-    queries, atlas = small_scans(folder, args.count, (160, 160, 160))
-    switch = (
-        "import sys; from atlassegfm.cohort.pool import Pool; Pool.reads_ahead = sys.argv.pop(1) == 'yes'; "
-        "from atlassegfm.cli import main; main()"
-    )
-    kinds = {"copying labels": ("--preset", "identity", "--model", "none"), "fast registration": QUICK}
-    found = {}
-    for (kind, words), turn in ((item, turn) for turn in range(args.turns) for item in kinds.items()):
-        for wanted in ("no", "yes"):
-            out = folder / f"{kind} {wanted} {turn}"
-            told = command(queries, atlas, out, *words, "--jobs", 1)[3:]
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", switch, wanted, *told], check=True, capture_output=True)
-            found.setdefault(f"{kind}, ahead {wanted}", []).append(round(time.perf_counter() - start, 1))
-            print(kind, wanted, found[f"{kind}, ahead {wanted}"][-1], file=sys.stderr, flush=True)
-    start = time.perf_counter()
-    from atlassegfm.cohort.loading import load as read
-    from atlassegfm.cohort.queries import Query
+class Silent:
+    """An observer that tells nothing."""
 
-    for path in sorted(queries.iterdir()):
-        read(Query(path))
-    return {"seconds": found, "reading_seconds": round(time.perf_counter() - start, 1), "scans": args.count}
+    def planned(self, total, done, stale):
+        """Nothing."""
+
+    def step(self, name, step):
+        """Nothing."""
+
+    def warned(self, text):
+        """Nothing."""
+
+    def ended(self, record):
+        """Nothing, unless it failed."""
+        if record.error:
+            raise SystemExit(f"{record.name}: {record.error}")
+
+
+def ahead(args, folder):
+    """With and without reading the next scan while one is computed, from this disk and from one that takes a second."""
+    from atlassegfm.cohort import loading
+    from atlassegfm.cohort.pool import Pool
+    from atlassegfm.cohort.queries import Query
+    from atlassegfm.cohort.runner import Work, run_cohort
+    from atlassegfm.cohort.settings import CohortSettings
+
+    paths, atlas = small_scans(folder, args.count)
+    queries = [Query(path, path.name[:5]) for path in sorted(paths.iterdir())]
+    settings = CohortSettings(*atlas, options={"model": "none", "registration": "identity", "device": "cpu"})
+    real, found = loading.load, {}
+    for turn in range(args.turns):
+        for wait in (0.0, 1.0):
+            loading.load = lambda query, wait=wait: (time.sleep(wait), real(query))[1]
+            for wanted in (False, True):
+                Pool.reads_ahead = wanted
+                out = folder / f"{wait} {wanted} {turn}"
+                out.mkdir()
+                start = time.perf_counter()
+                # Forked, so that workers have the slow disk too.
+                run_cohort(queries, settings, out, Work(start="fork"), Silent())
+                key = f"reading takes {wait:g} s more, {'ahead' if wanted else 'in turn'}"
+                found.setdefault(key, []).append(round(time.perf_counter() - start, 1))
+                print(key, found[key][-1], file=sys.stderr, flush=True)
+    return {"scans": args.count, "seconds": found}
 
 
 def outliers(args, folder):
@@ -301,7 +321,7 @@ def outliers(args, folder):
 
 
 BARS = {bar.__name__: bar for bar in (kills, overhead, scaling, failures, dask, ahead, outliers)}
-COUNTS = {"kills": 60, "overhead": 1000, "scaling": 30, "dask": 60, "ahead": 8}
+COUNTS = {"kills": 60, "overhead": 1000, "scaling": 30, "dask": 60, "ahead": 12}
 
 
 def main():

@@ -16,23 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cohort import Silent
+
 #: Of the phantom's torso, mm.
 EXTENT_MM = (330.0, 250.0, 200.0)
-
-
-class Silent:
-    """An observer that tells nothing."""
-
-    def planned(self, total, done, stale):
-        """Nothing."""
-
-    def step(self, name, step):
-        """Nothing."""
-
-    def ended(self, record):
-        """Nothing, unless it failed."""
-        if record.error:
-            raise SystemExit(f"{record.name}: {record.error}")
 
 
 def measure(edge, options, folder):
