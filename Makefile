@@ -22,7 +22,7 @@ help:
 # The stamp is newer than what it depends on as long as nothing has to be installed again.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dev,greedy]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dask,dev,greedy]'
 	touch $@
 
 demo: $(STAMP)

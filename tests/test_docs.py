@@ -48,7 +48,14 @@ def demo_folder(tmp_path_factory) -> Path:
     copies = {
         "atlas": ("atlas", "patient1", "mydata/images/patient1"),
         "atlas_labels": ("atlas_labels", "patient1_labels", "mydata/labels/patient1"),
-        "query": ("scan", "scans/one", "patient2", "patient3", "mydata/images/patient2"),
+        "query": (
+            "scan",
+            "scans/one",
+            "mybids/sub-01/anat/sub-01_T1w",
+            "patient2",
+            "patient3",
+            "mydata/images/patient2",
+        ),
         "query_truth": ("mydata/labels/patient2",),
     }
     for source, targets in copies.items():
@@ -56,6 +63,7 @@ def demo_folder(tmp_path_factory) -> Path:
             (folder / f"{target}.nii.gz").parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(demo / f"{source}.nii.gz", folder / f"{target}.nii.gz")
     shutil.copyfile(demo / "dataset.json", folder / "mydata" / "dataset.json")
+    (folder / "mybids" / "dataset_description.json").write_text('{"Name": "mybids", "BIDSVersion": "1.10.0"}')
     write_dicom(folder / "dicom", demo)
     return folder
 

@@ -159,13 +159,14 @@ def _read(
     image_path: str | Path, labels_path: str | Path, series: str | None, rois: Sequence[str] | None
 ) -> tuple[Volume, Volume]:
     """Scan and label map; of several DICOM series the one that the labels were drawn on."""
-    drawn_on = ""
+    found = None
     if is_dicom(labels_path) and is_dicom(image_path) and series is None:
-        from atlassegfm.io.dicom import referenced_series
+        from atlassegfm.io.dicom import find_labels
 
-        drawn_on = referenced_series(labels_path)
+        found = find_labels(labels_path)
+    drawn_on = "" if found is None else found.drawn_on
     image = read_image(image_path, series=series, option="--atlas-series", prefer=drawn_on)
-    return image, read_labels(labels_path, image=image, rois=rois)
+    return image, read_labels(labels_path, image=image, rois=rois, found=found)
 
 
 def _shown(volume: Volume, path: str | Path) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from atlassegfm.cli_bids import BidsCommand, bids_app
 from atlassegfm.cli_customise import customise_command
 from atlassegfm.cli_data import data_app
 from atlassegfm.cli_evaluate import evaluate_command
@@ -48,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("segment")(segment_command)
+app.command("bids", cls=BidsCommand)(bids_app)
 app.command("register")(register_command)
 app.command("evaluate")(evaluate_command)
 app.command("customise")(customise_command)

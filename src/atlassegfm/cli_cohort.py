@@ -19,6 +19,7 @@ from atlassegfm.cli_display import counting_bar, say_error, say_warning
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from atlassegfm.cohort.engine_choice import DaskChoice
     from atlassegfm.cohort.queries import Query
     from atlassegfm.cohort.records import CaseRecord
     from atlassegfm.cohort.runner import Cohort
@@ -32,7 +33,7 @@ class CohortProgress:
     """On a terminal a bar for the cohort and a line per running case; elsewhere one line per finished case."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._quiet, self._total, self._done = quiet, 0, 0
+        self._quiet, self._total, self._done, self._before, self._begun = quiet, 0, 0, 0, 0.0
         self._words: Counter[str] = Counter()
         self._bar: Progress | None = None
         self._all: TaskID | None = None
@@ -51,7 +52,8 @@ class CohortProgress:
         """Show how much there is to do."""
         if stale:
             say_warning("an earlier run here was killed; going on from what it had finished")
-        self._total, self._done = total, len(done)
+        self._total, self._done, self._before = total, len(done), len(done)
+        self._begun = time.monotonic()
         self._words.update(map(_word, done))
         if self._quiet:
             return
@@ -61,6 +63,13 @@ class CohortProgress:
             self._all = self._bar.add_task(self._counts(), total=total, completed=self._done)
         elif done:
             typer.echo(f"event=resumed done={self._done} total={total}", err=True)
+
+    def warned(self, text: str) -> None:
+        """Say what the user should know now."""
+        if self._bar is not None:
+            self._bar.console.print(f"warning: {text}", markup=False, highlight=False)
+        else:
+            say_warning(text)
 
     def step(self, name: str, step: str) -> None:
         """Show what is being done with a case."""
@@ -83,8 +92,14 @@ class CohortProgress:
                 self._bar.console.print(f"failed: {record.name}: {record.error}", markup=False, highlight=False)
         elif not self._quiet:
             facts = {"done": self._done, "total": self._total, "name": record.name, "quality": word}
-            facts |= {"seconds": f"{record.seconds:.1f}"} | ({"error": record.error} if record.error else {})
+            facts |= {"seconds": f"{record.seconds:.1f}", "left": f"{self._left():.0f}"}
+            facts |= {"error": record.error} if record.error else {}
             typer.echo(" ".join(f"{key}={shlex.quote(str(value))}" for key, value in facts.items()), err=True)
+
+    def _left(self) -> float:
+        """Seconds that the rest takes if it goes on as until now."""
+        spent = time.monotonic() - self._begun
+        return spent / max(1, self._done - self._before) * (self._total - self._done)
 
     def _counts(self) -> str:
         return ", ".join(f"{self._words[word]} {word}" for word in ("good", "check", "do not use", "failed"))
@@ -121,82 +136,117 @@ def segment_cohort(
         As given on the command line.
     out : Path
         Folder for the results.
-    settings : dict
-        Of `CohortSettings`.
-    work : dict
-        Of `cohort.runner.Work`, with the number of jobs as text.
+    settings, work : dict
+        As `cli_segment.read_command` gives them; the number of jobs is text.
     series : str, optional
         Of every DICOM query.
     as_json : bool
         Print ``cohort.json`` and nothing else.
     """
     from atlassegfm.cli_checks import check_readable
-    from atlassegfm.cohort.memory import read_jobs
     from atlassegfm.cohort.queries import find_queries
     from atlassegfm.cohort.settings import CohortSettings
 
-    jobs = read_jobs(work["jobs"])
     for path in (settings["atlas"], settings["labels"]):
         check_readable(path)
     queries = find_queries(paths, series=series, leave_out=[settings["atlas"], settings["labels"], out])
-    run_and_tell(queries, CohortSettings(**settings), out, {**work, "jobs": jobs}, as_json=as_json)
+    run_and_tell(queries, CohortSettings(**settings), out, work, as_json=as_json)
 
 
 def run_and_tell(
     queries: list[Query], settings: CohortSettings, out: Path, work: dict[str, Any], *, as_json: bool
 ) -> None:
-    """Run a cohort, print what came out, set the exit code; `work` has None for as many jobs as fit."""
+    """Run a cohort, print what came out, set the exit code; parameters as for `segment_cohort`."""
     from atlassegfm.cli_checks import check_no_overwrite, output_folder
-    from atlassegfm.report.outputs import Outputs
+    from atlassegfm.cohort.memory import read_jobs
     from atlassegfm.runtime import prepare_compute
 
+    jobs = read_jobs(work["jobs"])
+
     inputs = {path for query in queries for path in (query.path, *settings.atlas_of(query))}
-    outputs = [Outputs.of(out, query.name, settings.formats) for query in queries]
+    outputs = [settings.layout.outputs(out, query.name, settings.formats) for query in queries]
     check_no_overwrite(sorted(inputs), [path for made in outputs for path in made.items().values()])
     start = time.perf_counter()
     with output_folder(out):
         prepare_compute()
-        voxels, device = _check_atlas(settings)
+        voxels = _check_atlas(settings)
+        device = _device(settings.options["device"], work.get("dask"))
 
         from atlassegfm.cohort.memory import auto_jobs
         from atlassegfm.cohort.runner import Work, run_cohort
 
-        jobs = work["jobs"] or auto_jobs(voxels, len(queries), device)
+        jobs = jobs or auto_jobs(voxels, len(queries), device)
         settings = replace(settings, options={**settings.options, "device": device})
         with CohortProgress(quiet=as_json) as progress:
             cohort = run_cohort(queries, settings, out, Work(**{**work, "jobs": jobs}), progress)
     _finish(cohort, time.perf_counter() - start, as_json=as_json)
 
 
-def _check_atlas(settings: CohortSettings) -> tuple[int, str]:
-    """Read the cohort's atlas once to see that it can be used; its voxels, and the device that "auto" stands for."""
+def _check_atlas(settings: CohortSettings) -> int:
+    """Read the cohort's atlas once to see that it can be used; its voxels."""
     from atlassegfm.atlas import Atlas
-    from atlassegfm.runtime import resolve_device
 
     atlas = Atlas.load(settings.atlas, settings.labels, **settings.choices)
     for notice in atlas.notices:
         say_warning(f"atlas: {notice}")
-    return atlas.image.data.size, resolve_device(settings.options["device"])
+    return atlas.image.data.size
+
+
+def _device(wanted: str, dask: DaskChoice | None) -> str:
+    """The device that "auto" stands for: the same for all workers, so that it is known when results are the same."""
+    from atlassegfm.runtime import resolve_device
+
+    if dask is None or not dask.elsewhere:
+        return resolve_device(wanted)
+    # Nobody knows what workers have that are not there yet.
+    return "cpu" if wanted == "auto" else wanted
+
+
+def sum_up(out: Path, *, as_json: bool) -> None:
+    """Write the summaries of everything that is recorded in a folder, and print what there is.
+
+    Raises
+    ------
+    InputError
+        If nothing is recorded there.
+    """
+    from atlassegfm.cohort.records import read_records
+    from atlassegfm.cohort.runner import STATE, Cohort
+    from atlassegfm.cohort.summary import write_summaries
+    from atlassegfm.errors import InputError
+
+    start = time.perf_counter()
+    records = read_records(out / STATE / "records")
+    if not records:
+        raise InputError(f"{out}: no results in it; run the level participant first, with the same folder")
+    cohort = Cohort(out, [], records, resumed=len(records), running=False)
+    write_summaries(cohort, None)
+    _finish(cohort, time.perf_counter() - start, as_json=as_json)
 
 
 def _finish(cohort: Cohort, seconds: float, *, as_json: bool) -> None:
     from atlassegfm.cohort.summary import FAILED, counts, summarise
 
     cases = summarise(cohort)
+    if cohort.part:
+        # Others are doing theirs.
+        mine = {query.name for query in cohort.queries}
+        cases = [case for case in cases if case.record.name in mine]
+    total = len(cohort.queries) if cohort.part else cohort.total
     if as_json:
         typer.echo((cohort.folder / "cohort.json").read_text(encoding="utf-8"), nl=False)
     else:
         found = ", ".join(f"{count} {word}" for word, count in counts(cases).items())
         again = f"; {cohort.resumed} from before" if cohort.resumed else ""
-        typer.echo(f"{len(cases)} of {len(cohort.queries)} scans in {seconds:.0f} s: {found}{again}")
+        typer.echo(f"{len(cases)} of {total} scans in {seconds:.0f} s: {found}{again}")
         typer.echo(f"look at: {cohort.folder / 'index.html'} (also summary.csv, cohort.json)")
     failed = [case.record for case in cases if case.word == FAILED]
     if failed:
-        typer.echo(f"{len(failed)} of {len(cohort.queries)} queries failed (--retry-failed tries again):", err=True)
+        typer.echo(f"{len(failed)} of {total} queries failed (--retry-failed tries again):", err=True)
         for record in failed:
             typer.echo(f"  {record.name}: {record.error}", err=True)
     if cohort.interrupted:
         say_error("interrupted; the same command goes on from here")
         raise typer.Exit(INTERRUPTED)
     if failed:
-        raise typer.Exit(BAD_INPUT if len(failed) == len(cohort.queries) else SOME_FAILED)
+        raise typer.Exit(BAD_INPUT if len(failed) == total else SOME_FAILED)

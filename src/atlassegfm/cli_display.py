@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from atlassegfm.pipeline import Segmentation
 
 
+#: Time over which the speed of a counting bar is measured.
+SPEED_SECONDS = 86_400.0
+
+
 @functools.cache
 def _stderr() -> Console:
     """One console for bars and logs, which otherwise write over each other."""
@@ -38,24 +42,34 @@ def set_up_logging(verbose: bool) -> None:
 
 
 def counting_bar(*, transient: bool = False) -> Progress:
-    """A bar with count, time spent and time left, on stderr; not begun yet. Descriptions are shown as they are."""
+    """A bar with count, time spent and time left, on stderr; not begun yet. Descriptions are shown as they are.
+
+    Lines without a total show that something goes on, and since when.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        Task,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Count(MofNCompleteColumn):
+        def render(self, task: Task) -> Text:
+            return Text("") if task.total is None else super().render(task)
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        Count(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=_stderr(), transient=transient)
+    # What is counted may take minutes: the speed is that of the whole run, not of the last half minute.
+    return Progress(*columns, console=_stderr(), transient=transient, speed_estimate_period=SPEED_SECONDS)
 
 
 class StepProgress:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from atlassegfm.cli_cohort import has_cohort, segment_cohort
+from atlassegfm.cohort.engine_choice import CLUSTERS, ENGINES, read_engine
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.info import KINDS
 from atlassegfm.models.registry import MODELS, made_options, model_options, served
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from atlassegfm.report.outputs import Outputs
 
 PROMPTS = ("auto", *KINDS)
+#: Those that make a cohort of any queries.
+COHORT_OPTIONS = ("jobs", "timeout", "retry_failed", "engine", "dask_address", "dask_cluster")
 #: Exit codes.
 BAD_INPUT, SOME_FAILED = 2, 3
 
@@ -114,6 +117,19 @@ def segment_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Cohorts: try those again that failed before.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help=f"Cohorts: who does the work, {' or '.join(ENGINES)} (processes of this machine).")
+    ] = "local",
+    dask_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask: a scheduler that is there, such as tcp://host:8786.")
+    ] = None,
+    dask_cluster: Annotated[
+        str | None, typer.Option(metavar="KIND", help=f"Dask: start workers on this: {', '.join(CLUSTERS)}.")
+    ] = None,
+    dask_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Dask: option of that cluster, such as queue=gpu; may be given again."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON on stdout, nothing else there: a list, of a cohort its cohort.json.")
     ] = False,
@@ -122,46 +138,72 @@ def segment_command(
     """Segment scans from one labelled scan.
 
     Writes QUERY_seg.nii.gz, QUERY_qc.png and QUERY_report.json into the output folder for every query (with --format
-    others in place of the first). Folders of scans, globs and tables are cohorts, as is anything with --jobs, --timeout
-    or --retry-failed: each query in a process of its own, resumed when repeated, summed up in index.html. Exit code: 0
-    all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
+    others in place of the first). Folders of scans, globs and tables are cohorts, as is anything with --jobs,
+    --timeout, --retry-failed or --engine: each query in a process of its own, resumed when repeated, summed up in
+    index.html. Exit code: 0 all done; 2 bad input, or no query could be segmented; 3 some of several queries failed.
     """
+    settings, work = read_command(ctx, dict(locals()))
+    if any(_given(ctx, key) for key in COHORT_OPTIONS) or has_cohort(queries, series):
+        segment_cohort(queries, out, settings, work, series=series, as_json=as_json)
+        return
     from atlassegfm import cli_checks
-    from atlassegfm.cli_display import set_up_logging
     from atlassegfm.runtime import limit_threads, prepare_compute
 
-    set_up_logging(verbose)
     limit_threads(threads)
-    method = {"model": model, "prompt": prompt, "registration": registration, "fusion": fusion}
-    given = {key: value for key, value in method.items() if _given(ctx, key)}
-    registration_options = cli_checks.key_values(registration_option, "--registration-option")
-    registration_options |= {} if quality is None else {"quality": quality}
-    loading = {
-        "model_options": cli_checks.key_values(model_option, "--model-option")
-        | ({"customise": "no"} if no_customise else {}),
-        "weights": weights,
-        "weights_sha256": weights_sha256,
-    }
-    method = _with_preset(preset, given, registration_options, loading)
-    values = cli_checks.whole_numbers(only, "--only")
-    names = cli_checks.label_names_source(label_names)
-    chosen = {"only": values, "rois": cli_checks.names_given(rois, "--rois"), "series": atlas_series}
-    wanted = read_formats(formats)
-    if needs_probabilities(wanted, method["model"]):
-        method["keep_probabilities"] = True
-    options = {**method, "device": device, "seed": seed}
-    if any(_given(ctx, key) for key in ("jobs", "timeout", "retry_failed")) or has_cohort(queries, series):
-        settings = {"atlas": atlas, "labels": labels, "choices": {"names": names, **chosen}, "options": options}
-        work = {"jobs": jobs, "timeout": timeout, "retry_failed": retry_failed, "threads": threads}
-        segment_cohort(queries, out, {**settings, "formats": tuple(wanted)}, work, series=series, as_json=as_json)
-        return
+    wanted, options = list(settings["formats"]), settings["options"]
     planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
     with cli_checks.output_folder(out):
         prepare_compute()
         run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, series, wanted, quiet=as_json)
-        run.load_atlas(names=names, **chosen)
+        run.load_atlas(**settings["choices"])
         results = [run.segment(job) for job in planned]
     _finish(results, as_json)
+
+
+def read_command(ctx: typer.Context, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was given on the command line, checked: keywords of `CohortSettings`, and of `cohort.runner.Work`.
+
+    Parameters
+    ----------
+    ctx : Context
+        Tells what the user gave and what is a default.
+    given : dict
+        Values by the names of the parameters of `segment_command`.
+
+    Raises
+    ------
+    InputError
+        Names the option that cannot be used.
+    """
+    from atlassegfm import cli_checks
+    from atlassegfm.cli_display import set_up_logging
+
+    set_up_logging(given["verbose"])
+    method = {key: given[key] for key in ("model", "prompt", "registration", "fusion") if _given(ctx, key)}
+    registration_options = cli_checks.key_values(given["registration_option"], "--registration-option")
+    registration_options |= {} if given["quality"] is None else {"quality": given["quality"]}
+    model_options = cli_checks.key_values(given["model_option"], "--model-option")
+    loading = {
+        "model_options": model_options | ({"customise": "no"} if given["no_customise"] else {}),
+        "weights": given["weights"],
+        "weights_sha256": given["weights_sha256"],
+    }
+    options = _with_preset(given["preset"], method, registration_options, loading)
+    choices = {
+        "names": cli_checks.label_names_source(given["label_names"]),
+        "only": cli_checks.whole_numbers(given["only"], "--only"),
+        "rois": cli_checks.names_given(given["rois"], "--rois"),
+        "series": given["atlas_series"],
+    }
+    wanted = read_formats(given["formats"])
+    if needs_probabilities(wanted, options["model"]):
+        options["keep_probabilities"] = True
+    options |= {key: given[key] for key in ("device", "seed")}
+    settings = {"atlas": given["atlas"], "labels": given["labels"], "choices": choices, "options": options}
+    work = {key: given[key] for key in ("jobs", "timeout", "retry_failed", "threads")}
+    cluster = cli_checks.key_values(given["dask_option"], "--dask-option")
+    work["dask"] = read_engine(given["engine"], given["dask_address"], given["dask_cluster"], cluster, given["jobs"])
+    return {**settings, "formats": tuple(wanted)}, work
 
 
 def _given(ctx: typer.Context, name: str) -> bool:

@@ -27,6 +27,9 @@ class Watch:
     def __init__(self, then=None):
         self.names, self.steps, self.resumed, self.then = [], [], None, then
 
+    def warned(self, text):
+        self.warnings = [*getattr(self, "warnings", []), text]
+
     def planned(self, total, done, stale):
         self.resumed, self.stale = len(done), stale
 
@@ -58,7 +61,7 @@ def test_every_kind_of_failure_is_recorded_and_the_rest_is_done(scans, spoilt_pi
     for n in range(4):
         assert (scans.out / f"good{n}_seg.nii.gz").exists()
     assert [record.name for record in done.ordered] == [query.name for query in queries]
-    assert not list((scans.out / STATE / "work").iterdir())
+    assert not (scans.out / STATE / "work").exists()
 
 
 def test_finished_is_skipped_and_what_changed_is_done_again(scans, spoilt_pipeline):
@@ -99,6 +102,23 @@ def test_a_full_disk_stops_the_run_and_the_next_goes_on(scans, spoilt_pipeline):
     watch = Watch()
     assert run(scans, queries, watch).resumed >= 1
     assert set(watch.names) >= {"b", "c"}
+
+
+def test_a_worker_lost_while_it_reads_the_next_scan_costs_neither(scans, spoilt_pipeline, monkeypatch):
+    """Nobody knows which of the two it was: each is tried once more by itself."""
+    from atlassegfm.cohort import loading
+
+    real = loading.load
+
+    def load(query):
+        if query.name == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(query)
+
+    monkeypatch.setattr(loading, "load", load)
+    queries = [scans.query(name, SLOW) for name in ("a", "deadly", "b", "c")]
+    done = run(scans, queries)
+    assert {record.name: record.kind for record in done.ordered} == {"a": "", "deadly": "lost", "b": "", "c": ""}
 
 
 def test_an_interrupt_keeps_what_is_done(scans, spoilt_pipeline):

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from atlassegfm.cohort.loading import load
 from atlassegfm.cohort.queries import find_queries, is_cohort
 from atlassegfm.errors import InputError
 from atlassegfm.io import read_image
@@ -106,3 +107,24 @@ def test_one_scan_is_no_cohort(tree, tmp_path):
     assert not is_cohort(tree / "missing.nii")
     for path in (tree, tree / "a", tree / "*.nii", tmp_path / "list.csv"):
         assert is_cohort(path)
+
+
+def test_headers_are_read_once_for_list_name_and_scan(tmp_path, monkeypatch):
+    from atlassegfm.io.dicom import headers
+
+    for series in ("first", "second"):
+        write_scan(tmp_path / series, series)
+    read, count = headers.read_header, []
+    for module in ("headers", "series"):
+        monkeypatch.setattr(
+            f"atlassegfm.io.dicom.{module}.read_header", lambda *args: count.append(args[1]) or read(*args)
+        )
+    queries = find_queries([tmp_path])
+    scans = [load(query) for query in queries]
+    assert len(count) == 6
+    assert [scan.image.meta["source"]["file"] for scan in scans] == names(queries)
+    # What has changed since is read as it is now.
+    shutil.rmtree(tmp_path / "first")
+    write_series(tmp_path / "first", np.arange(120, dtype="i2").reshape(4, 5, 6), np.eye(4), series="first")
+    changed = next(query for query in queries if query.path.name == "first")
+    assert load(changed).image.grid.shape == (4, 5, 6)

@@ -13,7 +13,7 @@ from pydicom.sr.codedict import codes
 from atlassegfm.atlas import Atlas
 from atlassegfm.errors import GeometryError, InputError
 from atlassegfm.io import read_image, read_labels, write_image
-from atlassegfm.io.dicom import referenced_series
+from atlassegfm.io.dicom import find_labels
 from dicom_files import noise, slanted, uid, write_series, write_structures
 
 SHAPE = (40, 36, 16)
@@ -189,7 +189,7 @@ def test_the_series_that_was_drawn_on_is_taken(tmp_path, folder, image):
     shutil.copytree(folder, both / "a")
     write_series(both / "b", noise((9, 9, 9)), slanted(), series="another")
     write_structures(both / "rs.dcm", {"x": [box(image.grid, (3, 3), (6, 6), 3)]})
-    assert referenced_series(both) == uid("series")
+    assert find_labels(both).drawn_on == uid("series")
     atlas = Atlas.load(both, both)
     assert atlas.image.grid.shape == SHAPE
     with pytest.raises(InputError, match="--atlas-series"):

@@ -14,7 +14,7 @@ from atlassegfm.errors import InputError
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[bool]:
+def locked(path: Path, *, shared: bool = False) -> Iterator[bool]:
     """Hold a lock file; yields whether an earlier run left it behind without coming to its end.
 
     The lock is the operating system's and goes with the process, so that a file left by a killed run locks nobody out.
@@ -23,6 +23,8 @@ def locked(path: Path) -> Iterator[bool]:
     ----------
     path : Path
         The lock file; its folder has to exist.
+    shared : bool
+        Whether others may share it; those who want it alone are kept out. On Windows it is never shared.
 
     Raises
     ------
@@ -34,11 +36,15 @@ def locked(path: Path) -> Iterator[bool]:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from error
     with stream:
-        if not _take(stream):
+        if not _take(stream, shared):
             raise InputError(
                 f"{path.parent.parent}: another run is writing here ({_holder(stream)}); wait for its end or choose "
                 "another folder with -o"
             )
+        if shared:
+            # Its content is for those who hold it alone.
+            yield False
+            return
         stale = bool(_content(stream))
         stream.seek(0)
         stream.truncate()
@@ -52,7 +58,7 @@ def locked(path: Path) -> Iterator[bool]:
             stream.truncate()
 
 
-def _take(stream: IO[str]) -> bool:
+def _take(stream: IO[str], shared: bool) -> bool:
     try:
         if os.name == "nt":
             import msvcrt
@@ -63,7 +69,7 @@ def _take(stream: IO[str]) -> bool:
         else:
             import fcntl
 
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -79,4 +85,4 @@ def _holder(stream: IO[str]) -> str:
         facts = json.loads(_content(stream))
         return f"process {facts['pid']} on {facts['host']}"
     except (ValueError, KeyError, TypeError):
-        return "just started"
+        return "just started, or on parts of it"

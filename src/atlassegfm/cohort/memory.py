@@ -7,10 +7,12 @@ from pathlib import Path
 from atlassegfm.errors import InputError
 from atlassegfm.runtime import available_cores
 
-#: A worker with its packages and the built-in model, before any scan, in bytes.
-BASE_BYTES = 700e6
-#: What a case takes beyond that, per voxel of the atlas; a cautious guess, see decision 10.
-BYTES_PER_VOXEL = 120.0
+#: A worker with its packages, before any scan, in bytes. This and the next: above all that benchmarks/cohort_memory.py
+#: has measured with the default pipeline (decision 10).
+BASE_BYTES = 575e6
+#: What a case takes beyond that per voxel of the atlas, up to so many voxels, and for those beyond: working copies are
+#: then coarser than the scan.
+BYTES_PER_VOXEL, MANY_VOXELS, BYTES_PER_FURTHER_VOXEL = 225.0, 6e6, 150.0
 #: Part of the free memory that is planned with.
 SHARE = 0.8
 _CGROUPS = (
@@ -54,8 +56,15 @@ def auto_jobs(voxels: int, cases: int, device: str, free: float | None = None) -
     if device == "cuda":
         return 1
     free = free_bytes() if free is None else free
-    fitting = int(SHARE * free / (BASE_BYTES + BYTES_PER_VOXEL * voxels)) if free else 1
+    fitting = int(SHARE * free / bytes_needed(voxels)) if free else 1
     return max(1, min(available_cores(), cases, fitting))
+
+
+def bytes_needed(voxels: int) -> float:
+    """Memory of a worker whose atlas and query have so many voxels each."""
+    return (
+        BASE_BYTES + BYTES_PER_VOXEL * min(voxels, MANY_VOXELS) + BYTES_PER_FURTHER_VOXEL * max(0, voxels - MANY_VOXELS)
+    )
 
 
 def free_bytes() -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 #: More labels than this get no columns of their own; their volumes are in summary.csv.
 MOST_COLUMNS = 8
+#: More names than this are not listed before a reason.
+MOST_NAMES = 4
 #: Where a word stands when the table is sorted by urgency.
 URGENCY = {"failed": 3, "do not use": 2, "check": 1, "good": 0}
 
@@ -34,9 +38,11 @@ def write_page(cohort: Cohort, cases: list[CaseSummary]) -> None:
     rows.sort(key=lambda row: -row["urgency"])
     page = Environment(autoescape=True).from_string(PAGE)
     text = page.render(
-        total=len(cohort.queries),
+        total=cohort.total,
         counts=counts(cases),
-        missing=len(cohort.queries) - len(cases),
+        state=cohort.state,
+        written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        missing=len(cohort.missing),
         labels=shown,
         more_labels=len(labels) - len(shown),
         rows=rows,
@@ -77,12 +83,20 @@ def _outlier(case: CaseSummary, value: int) -> list[str]:
 
 
 def _reasons(case: CaseSummary) -> list[str]:
-    found = []
+    """What there is to say, each thing once with the labels that it is said of."""
+    labels: dict[str, list[str]] = defaultdict(list)
     for label in case.record.labels:
-        reasons = [*label["quality"].get("reasons", []), *_outlier(case, label["value"])]
-        if case.label_word(label) != "good" and reasons:
-            found.append(f"{label['name']}: {', '.join(reasons)}")
-    return found
+        if case.label_word(label) != "good":
+            for reason in [*label["quality"].get("reasons", []), *_outlier(case, label["value"])]:
+                labels[reason].append(label["name"])
+    total = len(case.record.labels)
+    return [f"{_listed(names, total)}: {reason}" for reason, names in labels.items()]
+
+
+def _listed(names: list[str], total: int) -> str:
+    if len(names) == total > 1:
+        return f"all {total} labels"
+    return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
 def _thumbnail(path: Path) -> str:

@@ -24,7 +24,7 @@ th { background: var(--soft); font-weight: 600; vertical-align: bottom; }
 th button { font: inherit; font-weight: 600; border: 0; background: none; padding: 0; cursor: pointer; color: inherit; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; } th[aria-sort=descending] button::after { content: " \\25BC"; }
 .left { text-align: left; } td.name { overflow-wrap: anywhere; min-width: 8rem; } td.why { min-width: 14rem; max-width: 32rem; overflow-wrap: anywhere; }
-td img { width: 150px; display: block; border-radius: 3px; }
+td img { width: 270px; display: block; border-radius: 3px; }
 .word { display: inline-block; padding: 0 .5rem; border-radius: .7rem; white-space: nowrap; }
 .good { background: #dff0e3; } .check { background: #fdf0cc; } .do-not-use { background: #f9d9d3; } .failed { background: #4a4a4a; color: #fff; }
 td.cell-check { box-shadow: inset 3px 0 #d99a00; } td.cell-do-not-use { box-shadow: inset 3px 0 #b3362a; }
@@ -33,7 +33,8 @@ td.cell-check { box-shadow: inset 3px 0 #d99a00; } td.cell-do-not-use { box-shad
 <body>
 <h1>{{ total }} scans</h1>
 <p class="note" id="counts">{{ counts["good"] }} good, {{ counts["check"] }} to check, {{ counts["do not use"] }} not to use, {{ counts["failed"] }} failed{% if missing %}, {{ missing }} not done yet{% endif %}.
-The words come from a rule without ground truth; volumes far from the cohort's own are to be checked too. Look at every result before you use it.</p>
+The words come from a rule without ground truth; labels whose volume, shape or place is far from the cohort's own are to be checked too. Look at every result before you use it.</p>
+{% if state == "running" %}<p class="note" id="state">The run was still going on at {{ written }}; reload this page to see more.</p>{% elif state == "interrupted" %}<p class="note" id="state">The run was interrupted; the same command goes on.</p>{% endif %}
 {% if more_labels %}<p class="note">{{ more_labels }} more labels are in summary.csv.</p>{% endif %}
 <div class="bar" role="group" aria-label="Filter">
 <button type="button" data-filter="all" aria-pressed="true">all</button>

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from atlassegfm.content import safe_name, settings_key
+from atlassegfm.content import path_signature, safe_name, settings_key
 from atlassegfm.errors import InputError
-from atlassegfm.io import image_suffix, is_dicom, scan_name
+from atlassegfm.io import image_suffix, is_dicom
 from atlassegfm.io.files import is_zip, stem
+
+if TYPE_CHECKING:
+    from atlassegfm.io.dicom import DicomSeries
+    from atlassegfm.io.dicom.stacks import Stack
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Query:
         SeriesInstanceUID or number, where a DICOM folder holds several.
     atlas, labels : Path or None
         Its own atlas in place of the cohort's.
+    found : FoundScan or None
+        What is known of a DICOM series; no part of what makes two queries equal.
     """
 
     path: Path
@@ -36,6 +43,26 @@ class Query:
     series: str | None = None
     atlas: Path | None = None
     labels: Path | None = None
+    found: FoundScan | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundScan:
+    """A DICOM series as it was found; its headers need not be read again while the signature stays.
+
+    Parameters
+    ----------
+    series : DicomSeries
+        Its slices.
+    flawed : list of Stack
+        Images beside it that are no volumes, of which a notice tells.
+    signature : str
+        See `content.path_signature`.
+    """
+
+    series: DicomSeries
+    flawed: list[Stack]
+    signature: str
 
 
 def is_cohort(path: Path, series: str | None = None) -> bool:
@@ -141,7 +168,7 @@ def _joined(queries: list[Query]) -> list[Query]:
     for query in queries:
         spread = places.get(query.series or "", [])
         if len(spread) > 1 and query.path in spread:
-            query = replace(query, path=Path(os.path.commonpath(spread)))
+            query = replace(query, path=Path(os.path.commonpath(spread)), found=None)
         if query not in found:
             found.append(query)
     return found
@@ -153,6 +180,7 @@ def _series_in(folder: Path, series: str | None) -> list[Query]:
         # Chosen by the user, by number or UID: it is looked for in each folder.
         return [Query(folder, series=series)]
     from atlassegfm.io.dicom.headers import scan_frames
+    from atlassegfm.io.dicom.series import as_series
     from atlassegfm.io.dicom.source import opened
     from atlassegfm.io.dicom.stacks import stacks_of
 
@@ -163,8 +191,12 @@ def _series_in(folder: Path, series: str | None) -> list[Query]:
     except InputError:
         # Damaged: it stays in the cohort, and reading it says what is wrong.
         return [Query(folder)]
+    volumes = [stack for stack in stacks if not stack.flaw]
+    counts = Counter(stack.uid for stack in volumes)
+    flawed, signature = [stack for stack in stacks if stack.flaw], path_signature(folder)
     # By its UID, so that what lies in folders below does not make the choice unclear.
-    return [Query(folder, series=uid) for uid in dict.fromkeys(stack.uid for stack in stacks if not stack.flaw)]
+    known = {stack.uid: FoundScan(as_series(folder, stack), flawed, signature) for stack in volumes}
+    return [Query(folder, series=uid, found=known[uid] if count == 1 else None) for uid, count in counts.items()]
 
 
 def _once(queries: Sequence[Query]) -> list[Query]:
@@ -178,6 +210,7 @@ def _named(queries: Sequence[Query]) -> list[Query]:
     _check_given([query for query in queries if query.name])
     taken = {query.name.lower() for query in queries if query.name}
     groups: dict[str, list[int]] = defaultdict(list)
+    queries = [_looked_into(query) for query in queries]
     names = [query.name or _own_name(query) for query in queries]
     for n, (query, name) in enumerate(zip(queries, names, strict=True)):
         if not query.name:
@@ -207,14 +240,27 @@ def _check_given(queries: Iterable[Query]) -> None:
             )
 
 
+def _looked_into(query: Query) -> Query:
+    """With what is found of its DICOM series; nothing when it is damaged, which reading it will tell."""
+    if query.found is not None or not is_dicom(query.path):
+        return query
+    from atlassegfm.io.dicom import find_series
+
+    try:
+        signature = path_signature(query.path)
+        series, others = find_series(query.path, query.series)
+    except InputError:
+        return query
+    return replace(query, found=FoundScan(series, [stack for stack in others if stack.flaw], signature))
+
+
 def _own_name(query: Query) -> str:
+    if query.found is not None:
+        return query.found.series.name
     if not is_dicom(query.path):
         return safe_name(stem(query.path))
-    try:
-        return scan_name(query.path, query.series)
-    except InputError:
-        # No name from the file, which may be a patient's.
-        return f"dicom_{settings_key(str(query.path.resolve()))[:8]}"
+    # No name from the file, which may be a patient's.
+    return f"dicom_{settings_key(str(query.path.resolve()))[:8]}"
 
 
 def _longer_name(query: Query, name: str, others: Sequence[Query]) -> str:

@@ -33,11 +33,11 @@ class CaseRecord:
     seconds, peak_mb : float
         Time, and largest memory of the worker meanwhile.
     labels : list of dict
-        value, name, volume_ml and quality of each label.
+        value, name, volume_ml, quality and shape of each label.
     warnings : list of str
         What the user should know.
     outputs : dict of str to str
-        Name of each file written to its SHA-256.
+        Each file written, relative to the results' folder, to its SHA-256.
     """
 
     name: str
@@ -65,6 +65,12 @@ class CaseRecord:
             return cls(**{f.name: data[f.name] for f in fields(cls)})
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def read_records(folder: Path) -> dict[str, CaseRecord]:
+    """All records in a folder that are whole, by name."""
+    records = (CaseRecord.read(path) for path in sorted(folder.glob("*.json")))
+    return {record.name: record for record in records if record is not None}
 
 
 def still_holds(record: CaseRecord, query: Query, settings: str, folder: Path) -> bool:

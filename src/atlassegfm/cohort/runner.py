@@ -9,13 +9,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from atlassegfm.cohort.engine import make_engine
+from atlassegfm.cohort.fence import Fence, fenced
 from atlassegfm.cohort.lock import locked
 from atlassegfm.cohort.queries import Query
 from atlassegfm.cohort.records import CaseRecord, still_holds
 from atlassegfm.cohort.settings import CohortSettings, Keys
 from atlassegfm.errors import InputError
+
+if TYPE_CHECKING:
+    from atlassegfm.cohort.engine_choice import DaskChoice
+    from atlassegfm.cohort.live import LiveSummaries
+    from atlassegfm.cohort.work import Case
 
 #: Folder within the results for what the program keeps for itself.
 STATE = ".cohort"
@@ -32,6 +39,9 @@ class Observer(Protocol):
 
     def ended(self, record: CaseRecord) -> None:
         """A query has come to its end."""
+
+    def warned(self, text: str) -> None:
+        """Something that the user should know now, such as that there is no worker."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,11 @@ class Work:
         Start method of processes.
     threads : int or None
         Of each worker; by default the cores are divided among them.
+    dask : DaskChoice or None
+        Workers of Dask; None are processes of this machine.
+    part : str
+        Name of a part of the cohort; parts may run at the same time in one folder, and each sums up what there is of
+        all of them. Empty for the whole, which has the folder for itself.
     """
 
     jobs: int = 1
@@ -57,6 +72,8 @@ class Work:
     retry_failed: bool = False
     start: str | None = None
     threads: int | None = None
+    dask: DaskChoice | None = None
+    part: str = ""
 
 
 @dataclass
@@ -75,6 +92,10 @@ class Cohort:
         How many were done before.
     interrupted : bool
         Whether somebody stopped it.
+    running : bool
+        Whether it goes on, so that there is more to come.
+    part : bool
+        Whether others may be doing other parts of it; records of theirs are summed up too.
     """
 
     folder: Path
@@ -82,11 +103,30 @@ class Cohort:
     records: dict[str, CaseRecord] = field(default_factory=dict)
     resumed: int = 0
     interrupted: bool = False
+    running: bool = True
+    part: bool = False
+
+    @property
+    def state(self) -> str:
+        """One of "running", "interrupted", "finished"; a run that was killed stays "running" until the next."""
+        return "running" if self.running else "interrupted" if self.interrupted else "finished"
+
+    @property
+    def missing(self) -> list[str]:
+        """Names of queries that have no record."""
+        return [query.name for query in self.queries if query.name not in self.records]
+
+    @property
+    def total(self) -> int:
+        """All queries, those of other parts among them."""
+        return len(self.records) + len(self.missing)
 
     @property
     def ordered(self) -> list[CaseRecord]:
-        """The records in the order of the queries."""
-        return [self.records[query.name] for query in self.queries if query.name in self.records]
+        """The records in the order of the queries; those of other parts follow by name."""
+        names = [query.name for query in self.queries]
+        names += sorted(set(self.records) - set(names))
+        return [self.records[name] for name in names if name in self.records]
 
 
 def run_cohort(
@@ -114,19 +154,29 @@ def run_cohort(
     DiskFullError
         If the disk is full; running again goes on.
     """
-    from atlassegfm.cohort.summary import write_summaries
+    # Imported late, because what sums up knows this room.
+    from atlassegfm.cohort.live import LiveSummaries
 
     state = folder / STATE
     _make(state / "records", state / "thumbnails")
-    with locked(state / "lock") as stale, _terminated_like_interrupted():
-        shutil.rmtree(state / "work", ignore_errors=True)
-        _make(state / "work")
-        cohort = Cohort(folder, list(queries))
+    with _held(state, work.part) as (stale, fence), _terminated_like_interrupted():
+        scratch = state / f"work{_ending(work.part)}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        _make(scratch)
+        cohort = Cohort(folder, list(queries), part=bool(work.part))
+        summaries = LiveSummaries(cohort, settings)
         try:
-            _run(cohort, settings, work, observer, stale)
+            cases = _plan(cohort, settings, work, fence, scratch)
+            observer.planned(len(cohort.queries), cohort.ordered, stale)
+            summaries.update()
+            if cases:
+                _compute(cases, cohort, settings, work, observer, fence, summaries)
         except KeyboardInterrupt:
             cohort.interrupted = True
-        write_summaries(cohort, settings)
+        # What lost workers have left half-written.
+        shutil.rmtree(scratch, ignore_errors=True)
+        cohort.running = False
+        summaries.finish()
     return cohort
 
 
@@ -138,8 +188,22 @@ def _make(*folders: Path) -> None:
             raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another folder with -o") from error
 
 
-def _run(cohort: Cohort, settings: CohortSettings, work: Work, observer: Observer, stale: bool) -> None:
-    from atlassegfm.cohort.pool import Pool
+@contextlib.contextmanager
+def _held(state: Path, part: str) -> Iterator[tuple[bool, Fence]]:
+    """The locks of the whole or of a part: whether a run before was killed, and the mark of this one."""
+    with contextlib.ExitStack() as stack:
+        if part:
+            stack.enter_context(locked(state / "lock", shared=True))
+        stale = stack.enter_context(locked(state / f"lock{_ending(part)}"))
+        yield stale, stack.enter_context(fenced(state / f"run{_ending(part)}"))
+
+
+def _ending(part: str) -> str:
+    return f"-{part}" if part else ""
+
+
+def _plan(cohort: Cohort, settings: CohortSettings, work: Work, fence: Fence, scratch: Path) -> list[Case]:
+    """What is not done yet, after taking up the records of what is."""
     from atlassegfm.cohort.work import Case
 
     state, keys = cohort.folder / STATE, Keys(settings)
@@ -150,22 +214,30 @@ def _run(cohort: Cohort, settings: CohortSettings, work: Work, observer: Observe
         if holds and not (record.error and work.retry_failed):
             cohort.records[query.name] = record
         else:
-            cases.append(Case(query, key, cohort.folder, state))
-    done = cohort.ordered
-    cohort.resumed = len(done)
-    observer.planned(len(cohort.queries), done, stale)
+            cases.append(Case(query, key, cohort.folder, state / "thumbnails", scratch, fence.path, fence.mark))
+    cohort.resumed = len(cohort.records)
     for case in cases:
         _forget(cohort.folder, case.query.name)
+    return cases
 
+
+def _compute(
+    cases: list[Case],
+    cohort: Cohort,
+    settings: CohortSettings,
+    work: Work,
+    observer: Observer,
+    fence: Fence,
+    summaries: LiveSummaries,
+) -> None:
     def keep(record: CaseRecord) -> None:
-        record.write(_record_path(state, record.name))
+        record.write(_record_path(cohort.folder / STATE, record.name))
         cohort.records[record.name] = record
         observer.ended(record)
+        summaries.update()
 
-    if cases:
-        threads = work.threads or threads_each(work.jobs)
-        pool = Pool(settings, jobs=work.jobs, timeout=work.timeout, threads=threads, start=work.start)
-        pool.run(cases, observer.step, keep)
+    with make_engine(settings, work, fence, observer.warned) as engine:
+        engine.run(cases, observer.step, keep)
 
 
 def _forget(folder: Path, name: str) -> None:
@@ -174,18 +246,12 @@ def _forget(folder: Path, name: str) -> None:
     record = CaseRecord.read(path)
     path.unlink(missing_ok=True)
     for file in () if record is None else record.outputs:
-        (folder / Path(file).name).unlink(missing_ok=True)
+        if folder.resolve() in (folder / file).resolve().parents:
+            (folder / file).unlink(missing_ok=True)
 
 
 def _record_path(state: Path, name: str) -> Path:
     return state / "records" / f"{name}.json"
-
-
-def threads_each(jobs: int) -> int | None:
-    """Threads of each worker; None for a single one, which takes what there is."""
-    from atlassegfm.runtime import available_cores
-
-    return None if jobs == 1 else max(1, available_cores() // jobs)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from atlassegfm.cohort.queries import Query
 from atlassegfm.content import code_digest, path_digest, settings_key
 from atlassegfm.models.registry import model_info
 from atlassegfm.models.weights import used_digest
+from atlassegfm.report.outputs import Layout
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class CohortSettings:
         Of `pipeline.segment`.
     formats : tuple of str
         What is written.
+    layout : Layout
+        How it is called.
     """
 
     atlas: Path
@@ -34,6 +37,7 @@ class CohortSettings:
     choices: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ("nifti",)
+    layout: Layout = field(default_factory=Layout)
 
     def atlas_of(self, query: Query) -> tuple[Path, Path]:
         """Image and labels that serve a query."""

@@ -22,7 +22,7 @@ FAILED = "failed"
 SCHEMA = 1
 CSV_COLUMNS = (
     "name", "source", "status", "label", "label_name", "volume_ml", "quality", "score", "reasons", "outlier",
-    "warnings", "seconds", "error",
+    "elongation", "sphericity", "components", "warnings", "seconds", "error",
 )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def counts(cases: list[CaseSummary]) -> dict[str, int]:
     return {word: found[word] for word in (*WORDS, FAILED)}
 
 
-def write_summaries(cohort: Cohort, settings: CohortSettings) -> None:
+def write_summaries(cohort: Cohort, settings: CohortSettings | None) -> None:
     """Write the three files into the cohort's folder.
 
     Raises
@@ -119,6 +119,7 @@ def _label_cells(case: CaseSummary, label: dict[str, Any]) -> dict[str, Any]:
         "score": "" if score is None else f"{score:.3f}",
         "reasons": _join(quality.get("reasons", [])),
         "outlier": case.outliers.get(label["value"], ""),
+        **{key: (label.get("shape") or {}).get(key, "") for key in ("elongation", "sphericity", "components")},
     }
 
 
@@ -131,17 +132,18 @@ def _harmless(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "@", "\t") else value
 
 
-def to_dict(cohort: Cohort, cases: list[CaseSummary], settings: CohortSettings) -> dict[str, Any]:
+def to_dict(cohort: Cohort, cases: list[CaseSummary], settings: CohortSettings | None) -> dict[str, Any]:
     """The cohort, ready for JSON; no folders, which differ between machines and may name patients."""
     return {
         "schema": SCHEMA,
         "program": "atlassegfm",
         "counts": counts(cases),
-        "queries": len(cohort.queries),
+        "queries": cohort.total,
         "resumed": cohort.resumed,
+        "state": cohort.state,
         "interrupted": cohort.interrupted,
-        "missing": [query.name for query in cohort.queries if query.name not in cohort.records],
-        "parameters": {**settings.options, "formats": list(settings.formats)},
+        "missing": cohort.missing,
+        "parameters": None if settings is None else {**settings.options, "formats": list(settings.formats)},
         "cases": [_case(case) for case in cases],
         "versions": versions(),
     }

@@ -6,25 +6,31 @@ import contextlib
 import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.cohort.fence import is_current
+from atlassegfm.cohort.loading import Scan, load
 from atlassegfm.cohort.modality import check_same_kind
 from atlassegfm.cohort.queries import Query
 from atlassegfm.cohort.records import CaseRecord
 from atlassegfm.cohort.settings import CohortSettings
-from atlassegfm.content import path_digest, path_signature
+from atlassegfm.cohort.shape import shapes
+from atlassegfm.content import path_signature
 from atlassegfm.errors import AtlasSegError
 from atlassegfm.evaluation.memory import peak_mb, reset_peak
-from atlassegfm.io import file_sha256, is_dicom, read_image
+from atlassegfm.io import file_sha256, is_dicom
 from atlassegfm.io.files import atomic_path
 from atlassegfm.report.facts import label_facts
 from atlassegfm.report.json_report import file_facts, source_facts
 from atlassegfm.report.outputs import Outputs, write_outputs
+
+if TYPE_CHECKING:
+    from atlassegfm.pipeline import Segmentation
 
 logger = logging.getLogger(__name__)
 #: Told which step has begun.
@@ -45,22 +51,41 @@ class Case:
         The scan.
     key : str
         Of its settings.
-    folder, state : Path
-        Where results go, and where those the program keeps its own files.
+    folder, thumbnails, scratch : Path
+        Where results go, small pictures for the page, and what is not finished.
+    fence, mark : Path, str
+        File that holds the mark of the run that may write, and the one of the run that this case belongs to.
     """
 
     query: Query
     key: str
     folder: Path
-    state: Path
+    thumbnails: Path
+    scratch: Path
+    fence: Path
+    mark: str
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its run still holds the folder."""
+        return is_current(self.fence, self.mark)
 
 
 class DiskFullError(AtlasSegError):
     """No space is left for results: going on would fail every other query too."""
 
 
-def execute(case: Case, settings: CohortSettings, tell: Tell) -> CaseRecord:
+def execute(case: Case, settings: CohortSettings, tell: Tell, load: Callable[[Query], Scan] = load) -> CaseRecord:
     """Segment a query and write its files; what goes wrong becomes a record that says why.
+
+    Parameters
+    ----------
+    case, settings
+        What is done.
+    tell : callable
+        Told which step has begun.
+    load : callable
+        Reads the query.
 
     Raises
     ------
@@ -70,7 +95,7 @@ def execute(case: Case, settings: CohortSettings, tell: Tell) -> CaseRecord:
     reset_peak()
     start = time.perf_counter()
     try:
-        return _segment(case, settings, tell, start)
+        return _segment(case, settings, tell, load, start)
     except MemoryError:
         text = "not enough memory; run with fewer --jobs, or crop or downsample the scan"
         return failed(case, text, "memory", time.perf_counter() - start, peak_mb())
@@ -115,40 +140,64 @@ def _stop_when_full(error: BaseException, case: Case) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def _segment(case: Case, settings: CohortSettings, tell: Tell, start: float) -> CaseRecord:
+def _segment(
+    case: Case, settings: CohortSettings, tell: Tell, load: Callable[[Query], Scan], start: float
+) -> CaseRecord:
     from atlassegfm.pipeline import segment
 
     query = case.query
     tell("read")
-    signature, digest = path_signature(query.path), path_digest(query.path)
     image_path, labels_path = settings.atlas_of(query)
     atlas, atlas_facts = _atlas(image_path, labels_path, _Choices(settings.choices))
-    image = read_image(query.path, series=query.series)
+    scan = load(query)
+    image = scan.image
     check_same_kind(atlas.image, image, public_name(query))
     result = segment(atlas, image, progress=_whole_steps(tell), **settings.options)
     tell("write")
-    inputs = {"query": source_facts(query.path, image), **atlas_facts}
+    if not case.is_current:
+        raise AtlasSegError(f"{query.name}: its run is over, so the result is dropped")
+    inputs = {"query": _query_facts(query, scan), **atlas_facts}
     outputs = write_outputs(
-        case.folder, query.name, image, result, inputs, settings.formats, scratch_parent=case.state / "work"
+        case.folder,
+        query.name,
+        image,
+        result,
+        inputs,
+        settings.formats,
+        scratch_parent=case.scratch,
+        layout=settings.layout,
     )
-    _thumbnail(outputs.qc, case.state / "thumbnails" / f"{query.name}.jpg")
+    labels = _labels(result)
+    _thumbnail(outputs.qc, labels, case.thumbnails / f"{query.name}.jpg")
     # Everything is on the disk: from here on the record is all that is missing.
     return CaseRecord(
         name=query.name,
         source=public_name(query),
         settings=case.key,
-        digest=digest,
-        signature=signature,
+        digest=scan.digest,
+        signature=scan.signature,
         seconds=round(time.perf_counter() - start, 3),
         peak_mb=round(peak_mb(), 1),
-        labels=label_facts(result),
+        labels=labels,
         warnings=list(result.warnings),
-        outputs=_digests(outputs),
+        outputs=_digests(outputs, case.folder),
     )
 
 
-def _digests(outputs: Outputs) -> dict[str, str]:
-    return {path.name: file_sha256(path) for path in outputs.items().values()}
+def _query_facts(query: Query, scan: Scan) -> Mapping[str, str]:
+    """What the report says of the query; a file has been hashed already."""
+    facts = source_facts(query.path, scan.image)
+    return {"file": query.path.name, "sha256": scan.digest} if isinstance(facts, Path) else facts
+
+
+def _labels(result: Segmentation) -> list[dict[str, Any]]:
+    """What is known of each label, with its shape, which is None for one that is empty."""
+    found = shapes(result.labels, sorted(result.names))
+    return [{**fact, "shape": found.get(fact["value"])} for fact in label_facts(result)]
+
+
+def _digests(outputs: Outputs, folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in outputs.items().values()}
 
 
 class _Choices(dict):
@@ -180,12 +229,14 @@ def _whole_steps(tell: Tell) -> Callable[[str, float], None]:
     return progress
 
 
-def _thumbnail(picture: Path, target: Path) -> None:
-    """Keep a small JPEG of a QC picture for the page."""
+def _thumbnail(picture: Path, labels: list[dict[str, Any]], target: Path) -> None:
+    """Keep a small JPEG of the most doubtful label, out of the QC picture, for the page."""
     from PIL import Image
 
+    from atlassegfm.report.qc import doubtful_box
+
     with Image.open(picture) as image:
-        small = image.convert("RGB")
+        small = image.convert("RGB").crop(doubtful_box(labels))
     small.thumbnail((THUMBNAIL_WIDTH, THUMBNAIL_WIDTH))
     with atomic_path(target) as draft:
         small.save(draft, "JPEG", quality=70)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,10 @@ from atlassegfm.errors import GeometryError, InputError
 from atlassegfm.io.files import IMAGE_SUFFIXES, check_file, image_suffix, is_dicom, stem
 from atlassegfm.io.stored import StoredImage
 from atlassegfm.volume import Volume
+
+if TYPE_CHECKING:
+    from atlassegfm.io.dicom import DicomSeries, FoundLabels
+    from atlassegfm.io.dicom.stacks import Stack
 
 #: A stored label may differ from an integer by this much (scaled files round).
 LABEL_TOLERANCE = 1e-3
@@ -44,6 +49,7 @@ def read_image(
     series: str | None = None,
     option: str = "--series",
     prefer: str = "",
+    found: tuple[DicomSeries, list[Stack]] | None = None,
 ) -> Volume:
     """Read a 3D image: DICOM, NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd).
 
@@ -56,6 +62,8 @@ def read_image(
         Type of the voxel values.
     series, option, prefer : str
         Which DICOM series (see `atlassegfm.io.dicom.series.find_series`).
+    found : tuple, optional
+        What that has given already.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def read_image(
     if is_dicom(path):
         from atlassegfm.io.dicom import read_series
 
-        stored = read_series(path, series, option=option, prefer=prefer)
+        stored = read_series(path, series, option=option, prefer=prefer, found=found)
     else:
         if series is not None:
             raise InputError(f"{option} {series}: {path} is not DICOM, so there is no series to choose; leave it out")
@@ -114,7 +122,13 @@ def scan_name(path: str | Path, series: str | None = None, *, option: str = "--s
     return find_series(path, series, option=option)[0].name
 
 
-def read_labels(path: str | Path, *, image: Volume | None = None, rois: Sequence[str] | None = None) -> Volume:
+def read_labels(
+    path: str | Path,
+    *,
+    image: Volume | None = None,
+    rois: Sequence[str] | None = None,
+    found: FoundLabels | None = None,
+) -> Volume:
     """Read a 3D label map; the formats are those of `read_image`, and RTSTRUCT and DICOM segmentations.
 
     Parameters
@@ -125,6 +139,8 @@ def read_labels(path: str | Path, *, image: Volume | None = None, rois: Sequence
         The image that the labels belong to; an RTSTRUCT needs it, as it has no voxels of its own.
     rois : sequence of str, optional
         Structures to take out of an RTSTRUCT or DICOM segmentation, by name; all if None.
+    found : FoundLabels, optional
+        What `atlassegfm.io.dicom.find_labels` has given for the path already.
 
     Returns
     -------
@@ -140,7 +156,7 @@ def read_labels(path: str | Path, *, image: Volume | None = None, rois: Sequence
     if is_dicom(path):
         from atlassegfm.io.dicom import read_dicom_labels
 
-        return read_dicom_labels(path, image, rois)
+        return read_dicom_labels(path, image, rois, found)
     stored = _read_stored(path)
     exact = not stored.scaled and stored.data.dtype.kind in "iu"
     values = stored.data if exact else stored.values(np.float64)

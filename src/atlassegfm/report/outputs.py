@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atlassegfm.errors import InputError
 from atlassegfm.report.formats import FORMATS, write_segmentation
@@ -30,11 +30,14 @@ class Outputs:
         The segmentation, by format.
     qc, report : Path
         Picture and report.
+    names : Path or None
+        Table of label values, names and colours, where a layout has one.
     """
 
     segmentations: dict[str, Path]
     qc: Path
     report: Path
+    names: Path | None = None
 
     @classmethod
     def of(cls, out_dir: str | Path, stem: str, formats: Sequence[str] = ("nifti",)) -> Outputs:
@@ -51,7 +54,31 @@ class Outputs:
     def items(self) -> dict[str, Path]:
         """Role to path."""
         made = {FORMATS[name].role: path for name, path in self.segmentations.items()}
-        return {**made, "qc": self.qc, "report": self.report}
+        named = {} if self.names is None else {"names": self.names}
+        return {**made, **named, "qc": self.qc, "report": self.report}
+
+
+class Layout:
+    """How the files of a query are called and what is written beside the images: all in one folder, a JSON report."""
+
+    def outputs(self, folder: Path, stem: str, formats: Sequence[str]) -> Outputs:
+        """Where the results of a query called `stem` go."""
+        return Outputs.of(folder, stem, formats)
+
+    def texts(self, outputs: Outputs, report: dict[str, Any], segmentation: Segmentation) -> dict[Path, str]:
+        """Text files by path, the report among them.
+
+        Parameters
+        ----------
+        outputs : Outputs
+            Names as `outputs` gave them.
+        report : dict
+            Of `build_report`.
+        segmentation : Segmentation
+            For names and colours of labels.
+        """
+        del segmentation
+        return {outputs.report: to_json(report)}
 
 
 def write_outputs(
@@ -63,6 +90,7 @@ def write_outputs(
     formats: Sequence[str] = ("nifti",),
     *,
     scratch_parent: Path | None = None,
+    layout: Layout | None = None,
 ) -> Outputs:
     """Write the segmentation, the QC picture and the report of one query.
 
@@ -85,6 +113,8 @@ def write_outputs(
         Keys of `formats.FORMATS`.
     scratch_parent : Path, optional
         Where the temporary folder is made, on the same disk; by default in `out_dir`.
+    layout : Layout, optional
+        How files are called; by default all lie in `out_dir`.
 
     Raises
     ------
@@ -94,15 +124,20 @@ def write_outputs(
     # The picture pulls in matplotlib; whoever only asks for the names does without it.
     from atlassegfm.report.qc import qc_picture
 
-    targets = Outputs.of(out_dir, stem, formats)
+    layout = layout or Layout()
+    targets = layout.outputs(Path(out_dir), stem, formats)
     with scratch_folder(scratch_parent or Path(out_dir)) as scratch:
-        drafts = Outputs.of(scratch, stem, formats)
+        drafts = layout.outputs(scratch, stem, formats)
         try:
+            for path in (*drafts.items().values(), *targets.items().values()):
+                path.parent.mkdir(parents=True, exist_ok=True)
             for name, path in drafts.segmentations.items():
                 write_segmentation(name, path, query, segmentation)
             qc_picture(drafts.qc, query, segmentation, name=stem)
-            made = {role: path for role, path in drafts.items().items() if role != "report"}
-            drafts.report.write_text(to_json(build_report(segmentation, inputs, made)), encoding="utf-8", newline="\n")
+            made = {role: path for role, path in drafts.items().items() if role not in ("report", "names")}
+            report = build_report(segmentation, inputs, made)
+            for path, text in layout.texts(drafts, report, segmentation).items():
+                path.write_text(text, encoding="utf-8", newline="\n")
             publish({drafts.items()[role]: target for role, target in targets.items().items()})
         except OSError as error:
             raise InputError(

@@ -93,12 +93,27 @@ def qc_picture(path: str | Path, query: Volume, segmentation: Segmentation, *, n
 
 def choose_labels(facts: list[dict[str, Any]], limit: int = MAX_ROWS) -> list[dict[str, Any]]:
     """The labels to show: all, or the most doubtful `limit` and among equals the largest, in order of the values."""
+    return sorted(sorted(facts, key=_doubt_first)[:limit], key=lambda fact: fact["value"])
 
-    def doubt_first(fact: dict[str, Any]) -> tuple[float, float, int]:
-        score = fact["quality"].get("score")
-        return (1.0 if score is None else float(score), -float(fact["volume_ml"]), fact["value"])
 
-    return sorted(sorted(facts, key=doubt_first)[:limit], key=lambda fact: fact["value"])
+def _doubt_first(fact: dict[str, Any]) -> tuple[float, float, int]:
+    score = fact["quality"].get("score")
+    return (1.0 if score is None else float(score), -float(fact["volume_ml"]), fact["value"])
+
+
+def doubtful_box(facts: list[dict[str, Any]]) -> tuple[int, int, int, int]:
+    """Where a QC picture shows its most doubtful label: left, top, right and bottom in pixels, without the text.
+
+    Parameters
+    ----------
+    facts : list of dict
+        Of `label_facts`, as for the picture.
+    """
+    shown = choose_labels(facts)
+    row = min(range(len(shown)), key=lambda n: _doubt_first(shown[n]), default=0)
+    left, top = _MARGIN + _TEXT, _HEADER + row * (_PANE + _ROW_TITLE + _GAP) + _ROW_TITLE
+    box = (left, top, left + 3 * _PANE + 2 * _GAP, top + _PANE)
+    return tuple(round(inches * _DPI) for inches in box)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,43 @@ Read = tuple[list[Region], Grid, dict[str, Any]]
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 
-def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str] | None = None) -> Volume:
+@dataclass(frozen=True, eq=False)
+class FoundLabels:
+    """The file of labels under a path.
+
+    Parameters
+    ----------
+    name : str
+        Within folder or archive.
+    dataset : Dataset
+        Its header; of an RTSTRUCT all of it.
+    drawn_on : str
+        SeriesInstanceUID of the images that it belongs to; empty when it does not say.
+    """
+
+    name: str
+    dataset: Dataset
+    drawn_on: str
+
+
+def find_labels(path: str | Path) -> FoundLabels:
+    """The RTSTRUCT or DICOM segmentation under a path.
+
+    Raises
+    ------
+    InputError
+        If there is not one such file, or it is damaged.
+    """
+    with opened(path) as source:
+        name, dataset = _only_one(source, path)
+        where = source.shown(name)
+    with dicom_errors(where, DAMAGED, AGAIN):
+        return FoundLabels(name, dataset, _referenced(dataset))
+
+
+def read_dicom_labels(
+    path: str | Path, image: Volume | None, rois: Sequence[str] | None = None, found: FoundLabels | None = None
+) -> Volume:
     """Read an RTSTRUCT or a DICOM segmentation.
 
     Parameters
@@ -39,6 +75,8 @@ def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str
         The image it was drawn on, as it was read; an RTSTRUCT needs it.
     rois : sequence of str or None
         Names of the structures to take; all if None.
+    found : FoundLabels, optional
+        What `find_labels` has given for the path already.
 
     Returns
     -------
@@ -51,14 +89,13 @@ def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str
     InputError, GeometryError
         If there is not one such file, it is damaged, belongs to another frame of reference, or has no such structure.
     """
+    found = found or find_labels(path)
+    name, dataset, drawn_on = found.name, found.dataset, found.drawn_on
     with opened(path) as source:
-        name, dataset = _only_one(source, path)
         where = source.shown(name)
         with source.open(name) as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)
-            with dicom_errors(where, DAMAGED, AGAIN):
-                drawn_on = _referenced(dataset)
             if dataset.SOPClassUID == RTSTRUCT:
                 regions, grid, facts = _from_structures(dataset, drawn_on, image, rois, where)
             else:
@@ -72,15 +109,6 @@ def read_dicom_labels(path: str | Path, image: Volume | None, rois: Sequence[str
     notices = tuple(f"{shown}: {notice}" for notice in [*facts.pop("told"), *overlaps])
     meta = {"format": "dicom", "notices": notices, **facts, "source": {"file": shown, "sha256": digest}}
     return replace(volume, meta=meta)
-
-
-def referenced_series(path: str | Path) -> str:
-    """SeriesInstanceUID of the images that an RTSTRUCT or segmentation was drawn on; empty when it does not say."""
-    with opened(path) as source:
-        name, dataset = _only_one(source, path)
-        where = source.shown(name)
-    with dicom_errors(where, DAMAGED, AGAIN):
-        return _referenced(dataset)
 
 
 def _referenced(dataset: Dataset) -> str:

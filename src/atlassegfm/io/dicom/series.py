@@ -97,16 +97,32 @@ def find_series(
     with opened(path) as source:
         stacks = stacks_of(scan_frames(source))
     stack = choose(stacks, series, path, option, prefer)
+    return as_series(path, stack), [other for other in stacks if other is not stack]
+
+
+def as_series(path: str | Path, stack: Stack) -> DicomSeries:
+    """A stack of slices under its public name."""
     key = hashlib.sha256(f"{stack.uid} {stack.part}".encode()).hexdigest()[:8]
     modality = "".join(c for c in stack.frames[0].instance.modality.lower() if c.isalnum())[:8]
-    found = DicomSeries(Path(path), stack.frames, f"{modality}_{key}")
-    return found, [other for other in stacks if other is not stack]
+    return DicomSeries(Path(path), stack.frames, f"{modality}_{key}")
 
 
 def read_series(
-    path: str | Path, series: str | None = None, *, option: str = "--series", prefer: str = ""
+    path: str | Path,
+    series: str | None = None,
+    *,
+    option: str = "--series",
+    prefer: str = "",
+    found: tuple[DicomSeries, list[Stack]] | None = None,
 ) -> StoredImage:
-    """Read a series; parameters as for `find_series`.
+    """Read a series.
+
+    Parameters
+    ----------
+    path, series, option, prefer
+        As for `find_series`.
+    found : tuple, optional
+        What `find_series` gave for them, so that headers are not read again.
 
     Returns
     -------
@@ -119,11 +135,11 @@ def read_series(
     InputError, GeometryError
         If it cannot be read, or its slices do not lie on one grid.
     """
-    found, others = find_series(path, series, option=option, prefer=prefer)
+    found, others = found or find_series(path, series, option=option, prefer=prefer)
     ordered, affine, notices = arrange(found.frames, path)
     with opened(path) as source:
         data, slope, inter, digest = read_pixels(source, ordered, path)
-    found = DicomSeries(found.path, tuple(ordered), found.name)
+    found = DicomSeries(Path(path), tuple(ordered), found.name)
     meta = {
         "format": "dicom",
         "notices": tuple(f"{found.name}: {notice}" for notice in [*notices, *_left_out(others)]),
