@@ -9,7 +9,7 @@ from atlassegfm.runtime import available_cores
 
 #: A worker with its packages, before any scan, in bytes. This and the next: above all that benchmarks/cohort_memory.py
 #: has measured with the default pipeline (decision 10).
-BASE_BYTES = 575e6
+BASE_BYTES = 700e6
 #: What a case takes beyond that per voxel of the atlas, up to so many voxels, and for those beyond: working copies are
 #: then coarser than the scan.
 BYTES_PER_VOXEL, MANY_VOXELS, BYTES_PER_FURTHER_VOXEL = 225.0, 6e6, 150.0
