@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+#: Dice that a good result reaches; see `favouring_dice`.
+EXPECTED_DICE = 0.8
+
 
 def smallest_label_type(largest: int) -> np.dtype:
     """Smallest unsigned integer type that holds label values up to `largest`."""
     return np.min_scalar_type(max(int(largest), 1))
 
 
-def favouring_dice(probability: np.ndarray, expected_dice: float) -> np.ndarray:
+def favouring_dice(probability: np.ndarray, expected_dice: float = EXPECTED_DICE) -> np.ndarray:
     """Probability with its odds scaled so that one half is where the mask of the highest expected Dice ends.
 
     A voxel belongs into the mask of the highest expected Dice D when its probability exceeds D / 2 (Lipton, Elkan,

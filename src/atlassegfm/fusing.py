@@ -17,8 +17,6 @@ from atlassegfm.volume import bounding_box
 
 #: Surroundings of both masks, in mm, within which fusion works.
 FUSION_MARGIN_MM = 12.0
-#: Dice that a good result reaches; a voxel is taken when its probability exceeds half of it (see `competition`).
-EXPECTED_DICE = 0.8
 #: The round trip is optimistic: the synthetic prior errs by so many times as much (docs/decisions/0005-fusion.md).
 OPTIMISM = 1.5
 #: Times that the model is asked for each label on the atlas.
@@ -87,7 +85,7 @@ def union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tup
 def _example(session: SegmentationModel, lesson: Support, value: int) -> Example:
     image, spacing = lesson.image, lesson.image.spacing
     mask = (lesson.priors.data == value).astype(np.float32)
-    answer = favouring_dice(session.segment_support(lesson, value), EXPECTED_DICE)
+    answer = favouring_dice(session.segment_support(lesson, value))
     truth = lesson.truth.data == value
     box = union_box(mask + truth, answer, spacing)
     return Example.checked(mask[box], answer[box], truth[box], image.data[box], spacing)

@@ -14,7 +14,7 @@ import numpy as np
 from atlassegfm.atlas import Atlas
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.errors import InputError
-from atlassegfm.fusing import EXPECTED_DICE, FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
+from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.judging import LabelJudge
@@ -302,7 +302,7 @@ def _segment_labels(
         if prompt is None:
             run.warnings.append(judge_label.missing(value))
             continue
-        answer = favouring_dice(session.segment(prompt), EXPECTED_DICE)
+        answer = favouring_dice(session.segment(prompt))
         box = union_box(prompt.mask, answer, spacing)
         fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)

@@ -1,11 +1,11 @@
-"""The built-in model: the mean of two opinions."""
+"""The built-in model: two opinions, mixed by how far the first one leaves the prior."""
 
 import numpy as np
 import pytest
 
 from atlassegfm.models import both
 from atlassegfm.models.base import SegmentationModel, Support
-from atlassegfm.models.both import BothModel
+from atlassegfm.models.both import BothModel, network_share
 from atlassegfm.models.registry import MODELS, create_model
 from atlassegfm.prompts import make_prompt
 from atlassegfm.volume import Grid, Volume
@@ -41,21 +41,41 @@ def seen(monkeypatch) -> list:
     return seen
 
 
-def test_the_answer_is_the_mean_of_both(seen):
+def test_both_learn_and_look(seen):
     model = BothModel(seed=3)
     assert [given["seed"] for given in seen] == [3, 3]
     image = Volume(np.zeros(GRID.shape, np.float32), GRID)
     labels = Volume(np.ones(GRID.shape, np.uint8), GRID)
-    support = Support(image, labels, labels)
-    facts = model.customise(support)
+    facts = model.customise(Support(image, labels, labels))
     assert facts["learnable_parameters"] == 0.8
     assert {"trees", "network"} <= set(facts)
     model.set_image(image)
     assert seen[-2:] == [image, image]
-    answer = model.segment(make_prompt("mask", labels.data.astype(np.float32), GRID, 1))
+
+
+def test_the_network_answers_where_the_trees_tear_the_prior(seen):
+    """The trees find nothing of the prior, so that all is the network's."""
+    prompt = make_prompt("mask", np.ones(GRID.shape, np.float32), GRID, 1)
+    answer = BothModel().segment(prompt)
     assert answer.dtype == np.float32
-    np.testing.assert_allclose(answer, 0.5)
-    np.testing.assert_allclose(model.segment_support(support, 1), 0.25)
+    np.testing.assert_allclose(answer, 0.8)
+    labels = Volume(np.ones(GRID.shape, np.uint8), GRID)
+    support = Support(Volume(np.zeros(GRID.shape, np.float32), GRID), labels, labels)
+    np.testing.assert_allclose(BothModel().segment_support(support, 1), 0.4)
+
+
+def test_share_of_the_network_follows_the_agreement_of_trees_and_prior():
+    prior = np.zeros(GRID.shape, np.float32)
+    prior[:2] = 1.0
+    prompt = make_prompt("mask", prior, GRID, 1)
+    trees = prior.copy()
+    assert network_share(prompt, trees) == 0.0
+    trees[1] = 0.0  # Dice 2/3
+    assert network_share(prompt, trees) == 1.0
+    trees[1, :3] = 1.0  # Dice 8/9
+    assert network_share(prompt, trees) == pytest.approx((0.9 - 8 / 9) / 0.2, abs=1e-6)
+    assert network_share(None, trees) == 0.5
+    assert network_share(make_prompt("click", prior, GRID, 1), trees) == 0.5
 
 
 def test_what_users_get_by_default():

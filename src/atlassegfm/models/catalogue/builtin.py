@@ -5,7 +5,7 @@ from atlassegfm.models.info import ModelInfo
 
 INFO = ModelInfo(
     name="builtin",
-    summary="pre-trained network and boosted trees, both taught by the atlas itself; no download",
+    summary="boosted trees and a pre-trained network, both taught by the atlas itself; no download",
     dimension="3D",
     prompts=("mask", "click", "box", "box2d"),
     licence="Apache-2.0",
