@@ -19,7 +19,7 @@ def opinion(value: float, seen: list):
             seen.append(given)
 
         def customise(self, support):
-            return {"learnable_parameters": value}
+            return {"learnable_parameters": value, "trees": 7}
 
         def set_image(self, image):
             seen.append(image)
@@ -48,7 +48,9 @@ def test_both_learn_and_look(seen):
     labels = Volume(np.ones(GRID.shape, np.uint8), GRID)
     facts = model.customise(Support(image, labels, labels))
     assert facts["learnable_parameters"] == 0.8
-    assert {"trees", "network"} <= set(facts)
+    # The tables of `evaluate` add them up.
+    assert facts["trees"] == 7
+    assert {"voxelwise", "network"} <= set(facts)
     model.set_image(image)
     assert seen[-2:] == [image, image]
 

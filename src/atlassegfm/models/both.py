@@ -51,7 +51,8 @@ class BothModel(SegmentationModel):
     def customise(self, support: Support) -> dict[str, Any]:
         """Both learn the atlas; see there."""
         trees, network = self._trees.customise(support), self._network.customise(support)
-        return {"learnable_parameters": network["learnable_parameters"], "trees": trees, "network": network}
+        counts = {"learnable_parameters": network["learnable_parameters"], "trees": trees["trees"]}
+        return {**counts, "voxelwise": trees, "network": network}
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
         """Mixture of both honest answers on the atlas."""
