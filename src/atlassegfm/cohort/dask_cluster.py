@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlassegfm.cohort.engine_choice import GPU, DaskChoice
@@ -24,6 +25,9 @@ CONFIG = {
     # Looks into the worker a hundred times a second, at a process that only waits.
     "distributed.worker.profile.enabled": False,
 }
+
+#: Its pages are for nobody else; any port, as 8787 may be taken.
+DASHBOARD = "127.0.0.1:0"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Reached:
 
 
 @contextmanager
-def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Reached]:
+def reached(choice: DaskChoice, jobs: int, state: Path, *, cuda: bool = False) -> Iterator[Reached]:
     """The scheduler of a choice; a cluster that is started here ends with the context.
 
     Own schedulers speak TLS with certificates made for this run: whoever can talk to a scheduler can run code.
@@ -57,6 +61,8 @@ def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Re
         See there.
     jobs : int
         Workers to start.
+    state : Path
+        Folder that all machines see, for certificates and logs of jobs.
     cuda : bool
         Whether they are to offer a GPU each.
 
@@ -73,7 +79,7 @@ def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Re
         return
     import dask
 
-    with dask.config.set(CONFIG), _started(choice, jobs, cuda) as cluster:
+    with dask.config.set(CONFIG), _started(choice, jobs, state, cuda) as cluster:
         yield Reached(cluster.scheduler_address, cluster.security, own=True)
 
 
@@ -95,12 +101,12 @@ def check_installed() -> None:
 
 
 @contextmanager
-def _started(choice: DaskChoice, jobs: int, cuda: bool) -> Iterator[Any]:
+def _started(choice: DaskChoice, jobs: int, state: Path, cuda: bool) -> Iterator[Any]:
     from distributed import Security
 
     try:
         if choice.cluster == "slurm":
-            cluster = _slurm(choice.options, jobs, cuda)
+            cluster = _slurm(choice.options, jobs, state, cuda)
         else:
             from distributed import LocalCluster
 
@@ -109,14 +115,15 @@ def _started(choice: DaskChoice, jobs: int, cuda: bool) -> Iterator[Any]:
                     n_workers=jobs,
                     threads_per_worker=1,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address=DASHBOARD,
                     security=Security.temporary(),
                     resources={GPU: 1} if cuda else None,
                     silence_logs=logging.CRITICAL,
                     **choice.options,
                 )
     except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
-        text = " ".join(str(error).split())
+        # What follows the first sentence is the inside of dask-jobqueue.
+        text = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(f"--dask-cluster {choice.cluster}: cannot be started ({text}); see --dask-option") from error
     with contextlib.closing(cluster):
         yield cluster
@@ -135,7 +142,7 @@ def _interrupts_for_us_alone() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _slurm(options: Mapping[str, Any], jobs: int, cuda: bool) -> Any:  # noqa: ANN401
+def _slurm(options: Mapping[str, Any], jobs: int, state: Path, cuda: bool) -> Any:  # noqa: ANN401
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
@@ -143,7 +150,8 @@ def _slurm(options: Mapping[str, Any], jobs: int, cuda: bool) -> Any:  # noqa: A
             "--dask-cluster slurm: expected the package dask-jobqueue, which is not installed here; "
             "run: pip install 'atlassegfm[dask]'"
         ) from error
-    given = {"processes": 1, "security": True, "scheduler_options": {"dashboard_address": None}, **options}
+    ours = {"processes": 1, "security": True, "scheduler_options": {"dashboard_address": DASHBOARD}}
+    given = {**ours, "shared_temp_directory": str(state), "log_directory": str(state / "slurm"), **options}
     if cuda:
         given["worker_extra_args"] = [*given.get("worker_extra_args", []), "--resources", f"{GPU}=1"]
     cluster = SLURMCluster(**given)
