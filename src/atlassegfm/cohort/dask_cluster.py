@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,7 +51,8 @@ class Reached:
 def reached(choice: DaskChoice, jobs: int, state: Path, *, cuda: bool = False) -> Iterator[Reached]:
     """The scheduler of a choice; a cluster that is started here ends with the context.
 
-    Own schedulers speak TLS with certificates made for this run: whoever can talk to a scheduler can run code.
+    Whoever can talk to a scheduler can run code: that of SLURM jobs speaks TLS with certificates made for this run, the
+    one of a local cluster with its own process only.
 
     Parameters
     ----------
@@ -102,44 +101,28 @@ def check_installed() -> None:
 
 @contextmanager
 def _started(choice: DaskChoice, jobs: int, state: Path, cuda: bool) -> Iterator[Any]:
-    from distributed import Security
-
     try:
         if choice.cluster == "slurm":
             cluster = _slurm(choice.options, jobs, state, cuda)
         else:
             from distributed import LocalCluster
 
-            with _interrupts_for_us_alone():
-                cluster = LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address=DASHBOARD,
-                    security=Security.temporary(),
-                    resources={GPU: 1} if cuda else None,
-                    silence_logs=logging.CRITICAL,
-                    **choice.options,
-                )
+            # In this process, and so behind no port: what has to be apart is, in the pool that each worker has.
+            cluster = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=False,
+                dashboard_address=DASHBOARD,
+                resources={GPU: 1} if cuda else None,
+                silence_logs=logging.CRITICAL,
+                **choice.options,
+            )
     except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
         # What follows the first sentence is the inside of dask-jobqueue.
         text = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(f"--dask-cluster {choice.cluster}: cannot be started ({text}); see --dask-option") from error
     with contextlib.closing(cluster):
         yield cluster
-
-
-@contextmanager
-def _interrupts_for_us_alone() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: we end them, in good order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _slurm(options: Mapping[str, Any], jobs: int, state: Path, cuda: bool) -> Any:  # noqa: ANN401

@@ -119,9 +119,9 @@ class DaskEngine:
         address, deadline = self._cluster.address, time.monotonic() + patience
         while True:
             try:
-                # A client that cannot connect complains when it is thrown away; a socket does not.
-                with socket.create_connection(get_address_host_port(address), timeout=5):
-                    pass
+                if not self._cluster.own:
+                    # A client that cannot connect complains when it is thrown away; a socket does not.
+                    socket.create_connection(get_address_host_port(address), timeout=5).close()
                 client = Client(address, security=self._cluster.security, timeout=5, set_as_default=False)
                 break
             except (OSError, TimeoutError, ValueError) as error:
