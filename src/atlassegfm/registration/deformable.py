@@ -41,11 +41,11 @@ class Candidate:
     score : float
         Higher is better, among candidates of one pair.
     displacement : torch.Tensor, shape (3, I, J, K)
-        Mean of the forward and the inverted backward displacement as far as they agree, in voxels of the level.
+        Mean of the forward and the inverted backward displacement, in voxels of the level.
     history : list of float
         LNCC before each forward step.
     lncc : float
-        LNCC under the mean of both, agreed or not.
+        LNCC under `displacement`.
     apart : float
         Mean distance of forward and inverted backward displacement at the borders in the fixed image, as part of the
         cube root of its volume.
@@ -121,7 +121,7 @@ def _try(
     return Candidate(
         matrix=matrix,
         score=max(two.there.history) * met**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending,
-        displacement=two.trusted(level.ops, level.start),
+        displacement=two.mean,
         history=two.there.history,
         lncc=level.ops.force(level.f, m, seen, settings.radius, settings.noise)[0],
         apart=_apart(level.f, two, seen) * float(fixed.spacing[0]) / float(np.cbrt(np.prod(fixed.grid.extent_mm))),
@@ -135,7 +135,8 @@ def _apart(f: torch.Tensor, two: TwoWays, seen: torch.Tensor) -> float:
     In the air and within plain tissue nothing holds either of them.
     """
     weight = gradient(f).norm(dim=0) * seen
-    return float((two.distance * weight).sum() / weight.sum().clamp_min(1e-6))
+    distance = (two.there.displacement - two.back).norm(dim=0)
+    return float((distance * weight).sum() / weight.sum().clamp_min(1e-6))
 
 
 def _upsample(ops: Operators, u: torch.Tensor, coarse: Grid, fine: Grid) -> torch.Tensor:
@@ -175,19 +176,18 @@ def register_deformable(
     """
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
-    for number, ((fixed, moving), iterations) in enumerate(zip(levels, settings.iterations, strict=True)):
+    for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
         level = Level(fixed, moving, start.matrix, device)
-        # The coarsest level once more: what both ways agreed on is a better beginning than the affine map alone.
-        u = _upsample(level.ops, u, last, fixed.grid) if number else u
-        if number + 1 < len(levels) or len(levels) == 1:
+        u = _upsample(level.ops, u, last, fixed.grid)
+        if number + 2 < len(levels):
             two = level.both_ways(u, iterations, settings)
-            found, u = two.there, two.trusted(level.ops, u)
+            found, u = two.there, two.mean
         else:
             found = level.forward(u, iterations, settings)
             u = found.displacement
         history.append(found.history)
         last = fixed.grid
-        tick((number + 1) / len(levels))
+        tick((number + 1) / max(1, len(levels) - 1))
     u, folding = unfolded(operators(device), u)
     vectors = np.moveaxis(u.cpu().numpy(), 0, -1) @ last.affine[:3, :3].T.astype(np.float32)
     return Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32)), history, folding

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.grids import voxel_map
-from atlassegfm.registration.operators import Operators, compose, inverse, operators
+from atlassegfm.registration.operators import compose, inverse, operators
 from atlassegfm.volume import Volume
 
 #: A step that lowers the LNCC shortens the next ones by this factor, down to this part of the first.
@@ -25,10 +25,6 @@ SHORTEST_STEP = 0.2
 #: Where the inverse of the backward displacement misses by more voxels than this it is not used; width of the passage.
 MAX_MISS = 0.25
 BLEND_SIGMA = 2.0
-
-#: Where the maps there and back lie so many voxels apart, only exp(-1) of what was found is believed.
-TRUST_DISTANCE = 2.0
-TRUST_SIGMA = 2.0
 
 #: A displacement to the moved image (I, J, K) under it and the mask of the voxels where it is known.
 Warp = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -80,16 +76,6 @@ class TwoWays:
     there: Descent
     back: torch.Tensor
     mean: torch.Tensor
-
-    @property
-    def distance(self) -> torch.Tensor:
-        """How far there and back lie apart, voxels, shape (I, J, K)."""
-        return (self.there.displacement - self.back).norm(dim=0)
-
-    def trusted(self, ops: Operators, before: torch.Tensor) -> torch.Tensor:
-        """The mean as far as there and back agree, `before` (what both began with) where they do not."""
-        belief = torch.exp(-((self.distance / TRUST_DISTANCE) ** 2))
-        return before + ops.smooth_inside(belief[None], TRUST_SIGMA) * (self.mean - before)
 
 
 class Level:
