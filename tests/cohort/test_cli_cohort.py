@@ -1,10 +1,14 @@
 """`atlassegfm segment` on folders, globs and tables."""
 
+import io
 import json
 import os
+import re
 import shlex
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from atlassegfm.cli import app
@@ -25,6 +29,7 @@ def test_a_folder_is_a_cohort_told_line_by_line(scans, spoilt_pipeline):
     assert result.exit_code == 0, result.stderr
     lines = [dict(word.split("=", 1) for word in shlex.split(line)) for line in result.stderr.splitlines()]
     assert [(line["done"], line["total"], line["name"]) for line in lines] == [("1", "2", "a"), ("2", "2", "b")]
+    assert float(lines[0]["left"]) >= float(lines[1]["left"]) == 0
     assert {path.name for path in scans.out.iterdir() if not path.name.startswith(".")} == {
         "index.html", "summary.csv", "cohort.json",
         *(f"{name}_{end}" for name in "ab" for end in ("seg.nii.gz", "qc.png", "report.json")),
@@ -33,6 +38,32 @@ def test_a_folder_is_a_cohort_told_line_by_line(scans, spoilt_pipeline):
     again = segment(scans, str(scans.folder / "*.nii.gz"), "--json")
     assert json.loads(again.stdout)["resumed"] == 2
     assert again.stderr == ""
+
+
+def test_a_terminal_shows_one_bar_one_line_per_running_scan_counts_and_failures(monkeypatch):
+    from atlassegfm import cli_cohort, cli_display
+    from atlassegfm.cohort.records import CaseRecord
+
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(cli_display, "_stderr", lambda: console)
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: True))
+    label = {"value": 1, "name": "liver", "volume_ml": 1.0, "quality": {"word": "good"}}
+    with cli_cohort.CohortProgress(quiet=False) as progress:
+        progress.planned(4, [CaseRecord("before", "before.nii", "key", labels=[label])], False)
+        progress.step("one", "registration")
+        progress.step("two", "read")
+        progress.ended(CaseRecord("one", "one.nii", "key", labels=[label]))
+        progress.warned("no worker")
+        progress.ended(CaseRecord("two", "two.nii", "key", error="it is [empty]"))
+        progress._bar.refresh()
+        lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+        assert progress._left() > 0
+    assert any("1 good, 0 check, 0 do not use, 0 failed" in line and "1/4" in line for line in lines)
+    assert any(re.search(r"one: registration .*0:00:0", line) and "/" not in line for line in lines)
+    assert any("2 good, 0 check, 0 do not use, 1 failed" in line and "3/4" in line for line in lines)
+    assert any("failed: two: it is [empty]" in line for line in lines)
+    assert any("warning: no worker" in line for line in lines)
 
 
 def test_some_failed_is_exit_code_3_and_all_failed_2(scans, spoilt_pipeline):

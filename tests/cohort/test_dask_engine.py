@@ -270,11 +270,12 @@ def test_slurm_jobs_segment_what_the_local_engine_does(cohort, tmp_path, monkeyp
     write_script(scripts / "scancel", 'kill -TERM -- "-$1"')
     cohort.queries[:] = cohort.queries[:2]
     run(cohort, "local")
-    options = {"cores": 1, "memory": "2GB", "interface": "lo", "shared_temp_directory": str(tmp_path)}
+    options = {"cores": 1, "memory": "2GB", "interface": "lo"}
     done = run(cohort, "dask", dask=DaskChoice(cluster="slurm", options=options))
     assert not [record.error for record in done.ordered if record.error], (scripts / "job.log").read_text()
     assert written(cohort.folder / "dask") == written(cohort.folder / "local")
     assert "#SBATCH --mem=2G" in (scripts / "job.sh").read_text()
+    assert not list((cohort.folder / "dask" / ".cohort").glob(".dask-jobqueue*"))
 
 
 def write_script(path, text):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlassegfm.cohort.engine_choice import GPU, DaskChoice
@@ -24,6 +23,9 @@ CONFIG = {
     # Looks into the worker a hundred times a second, at a process that only waits.
     "distributed.worker.profile.enabled": False,
 }
+
+#: Its pages are for nobody else; any port, as 8787 may be taken.
+DASHBOARD = "127.0.0.1:0"
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Reached:
 
 
 @contextmanager
-def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Reached]:
+def reached(choice: DaskChoice, jobs: int, state: Path, *, cuda: bool = False) -> Iterator[Reached]:
     """The scheduler of a choice; a cluster that is started here ends with the context.
 
-    Own schedulers speak TLS with certificates made for this run: whoever can talk to a scheduler can run code.
+    Whoever can talk to a scheduler can run code: that of SLURM jobs speaks TLS with certificates made for this run, the
+    one of a local cluster with its own process only.
 
     Parameters
     ----------
@@ -57,6 +60,8 @@ def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Re
         See there.
     jobs : int
         Workers to start.
+    state : Path
+        Folder that all machines see, for certificates and logs of jobs.
     cuda : bool
         Whether they are to offer a GPU each.
 
@@ -73,7 +78,7 @@ def reached(choice: DaskChoice, jobs: int, *, cuda: bool = False) -> Iterator[Re
         return
     import dask
 
-    with dask.config.set(CONFIG), _started(choice, jobs, cuda) as cluster:
+    with dask.config.set(CONFIG), _started(choice, jobs, state, cuda) as cluster:
         yield Reached(cluster.scheduler_address, cluster.security, own=True)
 
 
@@ -95,47 +100,32 @@ def check_installed() -> None:
 
 
 @contextmanager
-def _started(choice: DaskChoice, jobs: int, cuda: bool) -> Iterator[Any]:
-    from distributed import Security
-
+def _started(choice: DaskChoice, jobs: int, state: Path, cuda: bool) -> Iterator[Any]:
     try:
         if choice.cluster == "slurm":
-            cluster = _slurm(choice.options, jobs, cuda)
+            cluster = _slurm(choice.options, jobs, state, cuda)
         else:
             from distributed import LocalCluster
 
-            with _interrupts_for_us_alone():
-                cluster = LocalCluster(
-                    n_workers=jobs,
-                    threads_per_worker=1,
-                    host="127.0.0.1",
-                    dashboard_address=None,
-                    security=Security.temporary(),
-                    resources={GPU: 1} if cuda else None,
-                    silence_logs=logging.CRITICAL,
-                    **choice.options,
-                )
+            # In this process, and so behind no port: what has to be apart is, in the pool that each worker has.
+            cluster = LocalCluster(
+                n_workers=jobs,
+                threads_per_worker=1,
+                processes=False,
+                dashboard_address=DASHBOARD,
+                resources={GPU: 1} if cuda else None,
+                silence_logs=logging.CRITICAL,
+                **choice.options,
+            )
     except (TypeError, ValueError, RuntimeError, OSError, ImportError) as error:
-        text = " ".join(str(error).split())
+        # What follows the first sentence is the inside of dask-jobqueue.
+        text = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(f"--dask-cluster {choice.cluster}: cannot be started ({text}); see --dask-option") from error
     with contextlib.closing(cluster):
         yield cluster
 
 
-@contextmanager
-def _interrupts_for_us_alone() -> Iterator[None]:
-    """Processes started meanwhile ignore Ctrl-C, which a terminal sends to all: we end them, in good order."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _slurm(options: Mapping[str, Any], jobs: int, cuda: bool) -> Any:  # noqa: ANN401
+def _slurm(options: Mapping[str, Any], jobs: int, state: Path, cuda: bool) -> Any:  # noqa: ANN401
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError as error:
@@ -143,7 +133,8 @@ def _slurm(options: Mapping[str, Any], jobs: int, cuda: bool) -> Any:  # noqa: A
             "--dask-cluster slurm: expected the package dask-jobqueue, which is not installed here; "
             "run: pip install 'atlassegfm[dask]'"
         ) from error
-    given = {"processes": 1, "security": True, "scheduler_options": {"dashboard_address": None}, **options}
+    ours = {"processes": 1, "security": True, "scheduler_options": {"dashboard_address": DASHBOARD}}
+    given = {**ours, "shared_temp_directory": str(state), "log_directory": str(state / "slurm"), **options}
     if cuda:
         given["worker_extra_args"] = [*given.get("worker_extra_args", []), "--resources", f"{GPU}=1"]
     cluster = SLURMCluster(**given)

@@ -62,7 +62,9 @@ class DaskEngine:
 
     def __enter__(self) -> DaskEngine:
         cuda = self._settings.options.get("device") == "cuda"
-        self._cluster = self._stack.enter_context(reached(self._work.dask, self._work.jobs, cuda=cuda))
+        self._cluster = self._stack.enter_context(
+            reached(self._work.dask, self._work.jobs, self._fence.path.parent.absolute(), cuda=cuda)
+        )
         return self
 
     def __exit__(
@@ -112,10 +114,14 @@ class DaskEngine:
     @contextlib.contextmanager
     def _connected(self, patience: float) -> Any:  # noqa: ANN401
         from distributed import Client
+        from distributed.comm import get_address_host_port
 
         address, deadline = self._cluster.address, time.monotonic() + patience
         while True:
             try:
+                if not self._cluster.own:
+                    # A client that cannot connect complains when it is thrown away; a socket does not.
+                    socket.create_connection(get_address_host_port(address), timeout=5).close()
                 client = Client(address, security=self._cluster.security, timeout=5, set_as_default=False)
                 break
             except (OSError, TimeoutError, ValueError) as error:

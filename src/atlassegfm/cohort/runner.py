@@ -17,7 +17,7 @@ from atlassegfm.cohort.lock import locked
 from atlassegfm.cohort.queries import Query
 from atlassegfm.cohort.records import CaseRecord, still_holds
 from atlassegfm.cohort.settings import CohortSettings, Keys
-from atlassegfm.errors import InputError
+from atlassegfm.errors import AtlasSegError, InputError
 
 if TYPE_CHECKING:
     from atlassegfm.cohort.engine_choice import DaskChoice
@@ -173,6 +173,12 @@ def run_cohort(
                 _compute(cases, cohort, settings, work, observer, fence, summaries)
         except KeyboardInterrupt:
             cohort.interrupted = True
+        except AtlasSegError:
+            cohort.interrupted, cohort.running = True, False
+            # The error counts more than a summary that cannot be written, as on a full disk.
+            with contextlib.suppress(AtlasSegError):
+                summaries.finish()
+            raise
         # What lost workers have left half-written.
         shutil.rmtree(scratch, ignore_errors=True)
         cohort.running = False
