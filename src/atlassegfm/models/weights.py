@@ -232,9 +232,8 @@ def _downloaded(info: ModelInfo) -> FoundWeights:
     for name, facts in manifest["files"].items():
         verify(folder / name, facts, info.name)
     path = folder / info.weights.main
-    return FoundWeights(
-        path, digest(path), "downloaded", pinned=bool(info.weights.sha256), revision=manifest.get("revision")
-    )
+    pinned = bool(info.weights.sha256) or bool(manifest.get("given"))
+    return FoundWeights(path, digest(path), "downloaded", pinned=pinned, revision=manifest.get("revision"))
 
 
 def _not_here(info: ModelInfo) -> str:
