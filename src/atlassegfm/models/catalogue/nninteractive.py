@@ -111,6 +111,8 @@ class NnInteractive(FoundationModel):
     """One session for all scans and labels; interactions are forgotten between labels."""
 
     info = INFO
+    #: The smaller crop is the network's own patch, without zooming out to more.
+    scales = (1.0, 0.5)
 
     def _look(self, image: Volume) -> None:
         self._axes = Oriented(image.grid, "SPL")

@@ -72,6 +72,7 @@ class Vista3D(ResampledModel):
     """One window for each click."""
 
     info = INFO
+    scales = (1.0, 0.75, 0.5)
     spacing_mm = SPACING_MM
 
     def _scaled(self, data: np.ndarray) -> np.ndarray:
