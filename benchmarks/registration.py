@@ -125,12 +125,12 @@ def judge(transform, fixed, folder, pair):
     from atlassegfm.io import read_labels
     from atlassegfm.overlap import dice
     from atlassegfm.registration.measures import foreground, smoothness
-    from atlassegfm.resampling import resample_labels
+    from atlassegfm.resampling import warp_labels
 
     truth, atlas = (read_labels(folder / "labels" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
     scores = []
     for one in (transform, transform.linear_part()):
-        found = resample_labels(atlas, truth.grid, one).data
+        found = warp_labels(atlas, truth.grid, one).data
         scores.append({str(v): dice(found == v, truth.data == v) for v in pair.labels})
     facts = smoothness(transform, fixed.with_data(foreground(fixed)))
     return {

@@ -76,7 +76,7 @@ def run_pair(pair, data, quality):
     from atlassegfm.io import read_image, read_labels
     from atlassegfm.registration.registry import register
     from atlassegfm.registration.result import Settings
-    from atlassegfm.resampling import resample_labels
+    from atlassegfm.resampling import warp_labels
 
     folder = data / pair.dataset
     query, atlas = (read_image(folder / "images" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
@@ -84,7 +84,7 @@ def run_pair(pair, data, quality):
 
     def carried(image):
         result = register(image, atlas, "default", Settings(options={"quality": quality}))
-        return resample_labels(labels, image.grid, result.transform).data, result
+        return warp_labels(labels, image.grid, result.transform).data, result
 
     plain, _ = carried(query)
     rows = []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlassegfm.competition import LabelCompetition, dice_background_weight, smallest_label_type
+from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 
 
 def test_smallest_type_that_holds_the_values():
@@ -17,8 +17,8 @@ def test_smallest_type_that_holds_the_values():
     ]
 
 
-def contest(*probabilities: float, weight: float = 1.0) -> int:
-    competition = LabelCompetition((1, 1, 1), np.dtype(np.uint8), weight)
+def contest(*probabilities: float) -> int:
+    competition = LabelCompetition((1, 1, 1), np.dtype(np.uint8))
     for value, probability in enumerate(probabilities, start=1):
         competition.add(value, np.full((1, 1, 1), probability, np.float32))
     return int(competition.result()[0, 0, 0])
@@ -41,15 +41,17 @@ def test_largest_probability_wins(probabilities, winner):
     assert contest(*probabilities) == winner
 
 
-def test_background_weight_moves_the_threshold_to_half_the_expected_dice():
-    weight = dice_background_weight(0.8)
-    assert contest(0.41, weight=weight) == 1
-    assert contest(0.39, weight=weight) == 0
-    assert dice_background_weight(1.0) == pytest.approx(1.0)
+def test_one_half_moves_to_half_the_expected_dice():
+    p = np.array([0.0, 0.39, 0.4, 0.41, 1.0], np.float32)
+    out = favouring_dice(p, 0.8)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out[[0, 2, 4]], [0.0, 0.5, 1.0], atol=1e-6)
+    assert out[1] < 0.5 < out[3]
+    np.testing.assert_allclose(favouring_dice(p, 1.0), p, atol=1e-6)
 
 
 def test_threshold_of_half_the_best_dice_maximises_expected_dice():
-    """The theorem behind `dice_background_weight`, checked by brute force on many independent voxels."""
+    """The theorem behind `favouring_dice`, checked by brute force on many independent voxels."""
     rng = np.random.default_rng(0)
     p = rng.beta(0.5, 0.9, size=4000)
     thresholds = np.linspace(0.05, 0.95, 91)

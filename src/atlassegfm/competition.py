@@ -10,20 +10,28 @@ def smallest_label_type(largest: int) -> np.dtype:
     return np.min_scalar_type(max(int(largest), 1))
 
 
-def dice_background_weight(expected_dice: float) -> float:
-    """Weight of the background at which arg-max decides for the best expected Dice, not for the fewest wrong voxels.
+def favouring_dice(probability: np.ndarray, expected_dice: float) -> np.ndarray:
+    """Probability with its odds scaled so that one half is where the mask of the highest expected Dice ends.
 
     A voxel belongs into the mask of the highest expected Dice D when its probability exceeds D / 2 (Lipton, Elkan,
     Naryanaswamy, "Optimal thresholding of classifiers to maximize F1 measure", ECML 2014, Theorem 1). Deciding at one
-    half instead shrinks thin labels wherever the model is unsure.
+    half instead shrinks thin labels wherever the model is unsure. Hard masks stay what they are.
 
     Parameters
     ----------
+    probability : numpy.ndarray
+        In [0, 1].
     expected_dice : float
-        In (0, 1]; 1 gives equal weights.
+        In (0, 1]; 1 changes nothing.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 in [0, 1], same shape.
     """
-    threshold = expected_dice / 2.0
-    return threshold / (1.0 - threshold)
+    threshold = np.float32(expected_dice / 2.0)
+    favoured = probability * (1 - threshold)
+    return (favoured / (favoured + threshold * (1 - probability))).astype(np.float32, copy=False)
 
 
 class LabelCompetition:
@@ -38,12 +46,9 @@ class LabelCompetition:
         Shape of the grid.
     dtype : numpy.dtype
         Integer type of the label map.
-    background_weight : float
-        Factor on the background's probability; see `dice_background_weight`.
     """
 
-    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype, background_weight: float = 1.0) -> None:
-        self._background_weight = background_weight
+    def __init__(self, shape: tuple[int, int, int], dtype: np.dtype) -> None:
         self._labels = np.zeros(shape, dtype=dtype)
         self._best = np.zeros(shape, dtype=np.float32)
         self._total = np.zeros(shape, dtype=np.float32)
@@ -57,6 +62,4 @@ class LabelCompetition:
 
     def result(self) -> np.ndarray:
         """The label map so far."""
-        return np.where(
-            self._background_weight * (1.0 - self._total) >= self._best, self._labels.dtype.type(0), self._labels
-        )
+        return np.where(1.0 - self._total >= self._best, self._labels.dtype.type(0), self._labels)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.competition import LabelCompetition, dice_background_weight, smallest_label_type
+from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS, fit
 from atlassegfm.fusion.base import Fusion
@@ -27,7 +27,7 @@ from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
-from atlassegfm.resampling import resample_image, resample_labels
+from atlassegfm.resampling import resample_image, warp_labels
 from atlassegfm.runtime import prepare_compute, resolve_device
 from atlassegfm.volume import Volume, bounding_box
 
@@ -198,14 +198,14 @@ def segment(
     session = _session(options, weights, weights_sha256)
     run = _Run(atlas, query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
     forward = run.registered(query, atlas.image, "registration")
-    prior = resample_labels(atlas.labels, query.grid, forward.transform)
+    prior = warp_labels(atlas.labels, query.grid, forward.transform)
     moved = resample_image(atlas.image, query.grid, forward.transform)
     run.lap("warp")
     if session is None:
         judged = _judge_registration(run, forward, prior, moved)
         return _finish(run, prior, prior, None, judged)
     backward = run.registered(atlas.image, query, "reverse registration")
-    returned = resample_labels(prior, atlas.image.grid, backward.transform)
+    returned = warp_labels(prior, atlas.image.grid, backward.transform)
     run.lap("round trip")
     support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), options["prompt"])
     _announce(model, session, atlas, query)
@@ -281,7 +281,7 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     for number, value in enumerate(support.values):
         run.progress("fusion learns from the atlas", number / len(support.values))
         mask = (support.priors.data == value).astype(np.float32)
-        answer = session.segment_support(support, value)
+        answer = favouring_dice(session.segment_support(support, value), EXPECTED_DICE)
         truth = support.truth.data == value
         box = _union_box(mask + truth, answer, spacing)
         fusions[value] = fit(
@@ -311,9 +311,8 @@ def _segment_labels(
 ) -> tuple[Volume, Volume]:
     """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
     grid, spacing = run.query.grid, run.query.spacing
-    weight = dice_background_weight(EXPECTED_DICE)
-    final = LabelCompetition(grid.shape, prior.data.dtype, weight)
-    alone = LabelCompetition(grid.shape, prior.data.dtype, weight)
+    final = LabelCompetition(grid.shape, prior.data.dtype)
+    alone = LabelCompetition(grid.shape, prior.data.dtype)
     session.set_image(run.query)
     for number, (value, fusion) in enumerate(fusions.items()):
         run.progress(f"model and fusion: {run.atlas.names[value]}", number / len(fusions))
@@ -321,7 +320,7 @@ def _segment_labels(
         if prompt is None:
             run.warnings.append(judge_label.missing(value))
             continue
-        answer = session.segment(prompt)
+        answer = favouring_dice(session.segment(prompt), EXPECTED_DICE)
         box = _union_box(prompt.mask, answer, spacing)
         fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)

@@ -22,7 +22,9 @@ SNAP_VOXELS = 1e-6
 #: Voxels handled at a time, which bounds the memory that coordinates take.
 CHUNK_VOXELS = 2_000_000
 #: Standard deviation, in source voxels, of the kernel behind ``method="gaussian"``.
-GAUSSIAN_SIGMA_VOXELS = 0.7
+GAUSSIAN_SIGMA_VOXELS = 1.0
+#: A label that would keep less than this part of its own voxels under that kernel is too thin for it.
+FEWEST_KEPT = 0.8
 LABEL_METHODS = ("linear", "gaussian", "nearest")
 
 
@@ -136,7 +138,7 @@ def label_membership_crop(
         return None
     mask = (labels.data[box] == value).astype(np.float32)
     if method == "gaussian":
-        mask = ndimage.gaussian_filter(mask, GAUSSIAN_SIGMA_VOXELS, mode="nearest")
+        mask = _smoothed(mask)
     source, part = labels.grid.cropped(box), grid.cropped(target)
     out = np.empty(part.shape, dtype=np.float32)
     for slab, coords in _coordinate_chunks(part, source, transform):
@@ -145,6 +147,19 @@ def label_membership_crop(
         )
         out[slab] = np.where(_inside(coords, source.shape), values, np.float32(0))
     return target, out
+
+
+def _smoothed(mask: np.ndarray) -> np.ndarray:
+    """Mask (0 and 1, float32) under the Gaussian kernel; as it is where that would dissolve a vessel or a sheet.
+
+    Scaled so that as many voxels exceed one half as the mask has: a kernel alone shrinks what is convex.
+    """
+    smooth = ndimage.gaussian_filter(mask, GAUSSIAN_SIGMA_VOXELS, mode="nearest", truncate=3.0)
+    count = np.count_nonzero(mask)
+    border = np.partition(smooth, smooth.size - count, axis=None)[smooth.size - count]
+    smooth = np.minimum(smooth * np.float32(0.5 / max(border, 1e-3)), 1.0)
+    kept = np.count_nonzero((smooth >= 0.5) & (mask > 0))
+    return smooth if kept >= FEWEST_KEPT * count else mask
 
 
 def label_membership(
@@ -156,6 +171,14 @@ def label_membership(
     if found is not None:
         out[found[0]] = found[1]
     return out
+
+
+def warp_labels(labels: Volume, grid: Grid, transform: PointMap) -> Volume:
+    """Label map carried through a registration: `resample_labels` by the method that measures best for it.
+
+    See docs/decisions/0002-registration.md ("Carrying labels").
+    """
+    return resample_labels(labels, grid, transform, method="gaussian")
 
 
 def resample_labels(labels: Volume, grid: Grid, transform: PointMap | None = None, *, method: str = "linear") -> Volume:
@@ -172,7 +195,8 @@ def resample_labels(labels: Volume, grid: Grid, transform: PointMap | None = Non
     transform : callable, optional
         World points of `grid` to world points of `labels`, RAS+ mm.
     method : {"linear", "gaussian", "nearest"}
-        Interpolation of the memberships.
+        Interpolation of the memberships. Gaussian smooths the staircase of the voxels away before it interpolates: a
+        contour drawn slice by slice knows its border no better than that. Labels too thin for it are taken linearly.
 
     Returns
     -------

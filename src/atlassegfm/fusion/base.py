@@ -22,9 +22,9 @@ TINY = 0.01
 MARGIN_MM = 10.0
 MARGIN_VOXELS = 4
 #: A model has lost the label when, compared with the support, its volume relative to M_atlas is this many times off,
-#: or its Dice with M_atlas this many times lower. Measured on development scans: the volume was about 20 times off for
-#: three labels that the model failed on, at most 1.7 times for the 23 others.
+#: or its Dice with M_atlas this many times lower (docs/decisions/0005-fusion.md).
 LOST_TIMES = 3.0
+DISAGREEMENT_TIMES = 1.4
 
 Box = tuple[slice, slice, slice]
 
@@ -106,9 +106,9 @@ class Habit:
         return cls(float(np.exp(ratio)), float(np.exp(np.mean([np.log(dice(a, f)) for a, f in masks]))))
 
     def lost(self, m_atlas: np.ndarray, m_fm: np.ndarray) -> bool:
-        """Whether the relation of two masks, neither empty, is `LOST_TIMES` off."""
+        """Whether volume or agreement of two masks, neither empty, is off by `LOST_TIMES`, `DISAGREEMENT_TIMES`."""
         ratio = np.count_nonzero(m_fm) / np.count_nonzero(m_atlas) / self.ratio
-        return max(ratio, 1.0 / ratio) > LOST_TIMES or dice(m_atlas, m_fm) * LOST_TIMES < self.agreement
+        return max(ratio, 1.0 / ratio) > LOST_TIMES or dice(m_atlas, m_fm) * DISAGREEMENT_TIMES < self.agreement
 
 
 class Fusion(ABC):

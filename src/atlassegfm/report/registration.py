@@ -17,7 +17,7 @@ from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.transform import Transform
 from atlassegfm.report.json_report import SCHEMA, file_facts, plain, versions
-from atlassegfm.resampling import resample_image, resample_labels
+from atlassegfm.resampling import resample_image, warp_labels
 from atlassegfm.volume import Volume
 
 #: Where the backward transform of the inverse consistency comes from.
@@ -126,7 +126,7 @@ def write_files(folder: Path, name: str, aligned: Aligned, *, jacobian: bool = F
     write_image(paths[0], resample_image(aligned.moving, fixed.grid, aligned.transform), like=fixed)
     if labels is not None:
         paths.append(folder / f"{name}_warped_labels.nii.gz")
-        warped = resample_labels(labels, fixed.grid, aligned.transform)
+        warped = warp_labels(labels, fixed.grid, aligned.transform)
         write_labels(paths[-1], warped, fixed, labels.meta.get("label_names"))
     if jacobian:
         paths.append(folder / f"{name}_jacobian.nii.gz")

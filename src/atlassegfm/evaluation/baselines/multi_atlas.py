@@ -12,7 +12,7 @@ from atlassegfm.evaluation.baselines.base import Job, Outcome
 from atlassegfm.evaluation.baselines.label_fusion import joint_label_fusion, majority_vote
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
-from atlassegfm.resampling import resample_image, resample_labels
+from atlassegfm.resampling import resample_image, warp_labels
 from atlassegfm.runtime import resolve_device
 from atlassegfm.volume import Volume
 
@@ -51,7 +51,7 @@ def _warped(job: Job) -> tuple[list[np.ndarray], list[np.ndarray], int]:
             errors.append(error)
             continue
         images.append(resample_image(atlas.image, job.query.grid, transform).data)
-        labels.append(resample_labels(atlas.labels, job.query.grid, transform).data)
+        labels.append(warp_labels(atlas.labels, job.query.grid, transform).data)
     if not labels:
         raise RegistrationError(f"none of the {len(errors)} atlases could be registered: {errors[0]}")
     largest = np.result_type(*labels)
