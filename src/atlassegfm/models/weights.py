@@ -241,7 +241,7 @@ def _not_here(info: ModelInfo) -> str:
     assert weights is not None
     return (
         f"the weights of {info.name} are not on this machine: run 'atlassegfm models download {info.name}' "
-        f"({weights.about_mb} MB, {weights.licence}), or give a file or folder with --weights"
+        f"({weights.about_mb} MB, licence: {weights.licence}), or give a file or folder with --weights"
     )
 
 
