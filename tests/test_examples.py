@@ -48,7 +48,7 @@ def test_it_is_listed_and_described(installed):
 def test_it_segments_by_name_and_the_report_says_so(installed, tmp_path):
     write_pair(make_pair(0, shape=(40, 34, 27), spacing=(6.0, 6.0, 7.0)), tmp_path)
     scans = ("--atlas", tmp_path / "atlas.nii.gz", "--labels", tmp_path / "atlas_labels.nii.gz")
-    more = ("--model", "threshold", "--model-option", "reach_mm=6", "--registration", "affine", "--device", "cpu")
+    more = ("--model", "threshold", "--model-option", "reach_mm=6", "--registration", "identity", "--device", "cpu")
     done = atlassegfm(installed, "segment", tmp_path / "query.nii.gz", *scans, "-o", tmp_path / "out", *more)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out" / "query_report.json").read_text(encoding="utf-8"))

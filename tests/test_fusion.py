@@ -216,7 +216,7 @@ def test_hard_masks_are_softened_so_that_fusion_can_move_the_border(kind, pair):
     assert fused > max(atlas, model) + 0.1
 
 
-#: Where the pipeline cuts probabilities (`pipeline.EXPECTED_DICE` / 2).
+#: Below one half: where neighbours leave little to the background, a label wins with less.
 CUT = 0.4
 
 

@@ -95,3 +95,11 @@ def test_a_missing_gpu_is_told(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="no CUDA GPU here"):
         runtime.resolve_device("cuda")
+
+
+def test_threads_that_the_user_asks_for_reach_children_and_come_before_the_environment(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    runtime.limit_threads(None)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    runtime.limit_threads(3)
+    assert os.environ["OMP_NUM_THREADS"] == "3"

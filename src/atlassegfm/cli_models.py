@@ -11,6 +11,8 @@ import typer
 models_app = typer.Typer(
     help="Segmentation models: what there is, what each takes and under which licence; download of weights."
 )
+#: Columns of a terminal from which the list has room for what each model is.
+ROOM_FOR_SUMMARY = 150
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, nothing else there.")]
 
@@ -85,8 +87,12 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    # Away from a terminal there is no width to fit into.
+    console = Console() if sys.stdout.isatty() else Console(width=220)
+    columns = ["name", "prompts", "licence of the weights", "MB", "installed", "weights"]
+    columns += ["what it is"] if console.width >= ROOM_FOR_SUMMARY else []
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "prompts", "licence of the weights", "MB", "installed", "weights", "what it is"):
+    for column in columns:
         table.add_column(column, justify="right" if column == "MB" else "left", overflow="fold")
     for row in rows:
         weights = row["weights"]
@@ -99,9 +105,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             _state(weights),
             row["summary"],
         )
-        table.add_row(*map(Text, cells))
-    # Away from a terminal there is no width to fit into.
-    console = Console() if sys.stdout.isatty() else Console(width=220)
+        table.add_row(*map(Text, cells[: len(columns)]))
     console.print(table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,24 @@ def test_the_hash_that_the_user_gives_decides(hub):
     asked = []
     download(model(), lambda text: not asked.append(text), sha256=hashlib.sha256(CONTENT).hexdigest().upper())
     assert len(asked) == 1
+    assert find_weights(model()).pinned
+
+
+def test_a_monai_bundle_is_fetched_by_monai(hub, monkeypatch):
+    """Whose server cannot be played here: what it leaves behind is what its documentation says."""
+    bundle = pytest.importorskip("monai.bundle", reason="MONAI is not installed")
+
+    def fetched(name, *, bundle_dir, progress):
+        target = Path(bundle_dir) / name / "models" / "model.pt"
+        target.parent.mkdir(parents=True)
+        target.write_bytes(CONTENT)
+
+    monkeypatch.setattr(bundle, "download", fetched)
+    info = model(repo=None, files=(), bundle="vista3d", main="vista3d/models/model.pt")
+    download(info, yes)
+    found = find_weights(info)
+    assert found.path.read_bytes() == CONTENT
+    assert not found.pinned
 
 
 def test_a_file_that_is_changed_later_is_refused(hub):

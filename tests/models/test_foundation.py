@@ -69,7 +69,8 @@ def test_real_code_answers_every_prompt_on_fabricated_weights(name, weights, sce
     facts = model.describe()
     assert json.dumps(facts)
     assert len(facts["weights"]["sha256"]) == 64
-    assert facts["weights"]["licence"] == info.weights.licence
+    own = {"nninteractive": "Fabricated for tests"}
+    assert facts["weights"]["licence"] == own.get(name, info.weights.licence)
     # The same question gets the same answer, in a session of its own.
     again = create_model(name, device="cpu", seed=0, weights=weights(name), options=QUICK.get(name))
     again.set_image(image)
@@ -117,7 +118,7 @@ def test_the_pipeline_runs_it_and_the_report_names_model_hash_and_licence(weight
     assert facts["weights"]["file"] == "vesselFM_base.pt"
     assert facts["weights"]["licence"] == "Open RAIL++-M, non-commercial"
     assert facts["learnable_parameters"] == 0
-    assert any("not for commercial use" in warning for warning in made.warnings)
+    assert any("no commercial use" in warning for warning in made.warnings)
     assert made.report["parameters"]["model_options"] == {"roi": 64}
     assert "weights" not in made.report["parameters"]
 
@@ -191,6 +192,7 @@ class TestMemory:
             return np.full(model.image.grid.shape, 0.5, np.float32)
 
         monkeypatch.setattr(model, "_answer", answer)
+        monkeypatch.setattr(stand_in.session, "scales", (1.0, 0.75, 0.5))
         model.set_image(scene[0])
         return model
 
@@ -201,13 +203,34 @@ class TestMemory:
         assert session.segment(prompt).max() == 0.5
         session.segment(prompt)
         assert self.tried == [("cuda", 1.0), ("cuda", 0.75), ("cuda", 0.75)]
-        assert session.notices == ["sam: the GPU's memory is too small; going on with 75% of the crop"]
+        assert session.notices == ["sam: the GPU's memory is too small; it goes on with a smaller crop"]
 
     def test_the_cpu_is_last_and_the_user_is_told(self, session, scene):
         session.segment(prompt_from_labels(scene[1], 1, "box"))
         assert self.tried == [("cuda", 1.0), ("cuda", 0.75), ("cuda", 0.5), ("cpu", 1.0)]
-        assert session.notices[-1] == "sam: the GPU's memory is too small; going on on the CPU"
+        assert session.notices[-1] == "sam: the GPU's memory is too small; it goes on on the CPU"
         assert session.device == "cpu"
+
+    def test_a_model_with_one_size_goes_to_the_cpu_at_once(self, session, scene, monkeypatch):
+        monkeypatch.setattr(type(session), "scales", (1.0,))
+        session.segment(prompt_from_labels(scene[1], 1, "box"))
+        assert self.tried == [("cuda", 1.0), ("cpu", 1.0)]
+        assert session.notices == ["sam: the GPU's memory is too small; it goes on on the CPU"]
+
+    def test_a_network_that_does_not_fit_is_loaded_onto_the_cpu(self, monkeypatch):
+        torch = pytest.importorskip("torch")
+        stand_in = echoes.installed(monkeypatch, "sam", "image")
+        model = stand_in.session(device="cuda", seed=0)
+
+        def network(self):
+            if self.device == "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return stand_in.made
+
+        monkeypatch.setattr(stand_in.session, "network", network)
+        model.load()
+        assert model.device == "cpu"
+        assert len(model.notices) == 1
 
     def test_other_errors_are_not_taken_for_it(self, session, scene, monkeypatch):
         def broken(prompt, scale):

@@ -43,7 +43,9 @@ def test_a_given_path_comes_before_the_environment_and_that_before_downloads(mon
     for name in ("one.pt", "two.pt"):
         (tmp_path / name).write_bytes(name.encode())
     assert INFO.weights_variable == "ATLASSEGFM_TOY_MODEL_WEIGHTS"
-    with pytest.raises(ModelError, match=r"run 'atlassegfm models download toy-model' \(7 MB, MIT\).*--weights"):
+    with pytest.raises(
+        ModelError, match=r"run 'atlassegfm models download toy-model' \(7 MB, licence: MIT\).*--weights"
+    ):
         find_weights(INFO)
     assert "ATLASSEGFM_TOY_MODEL_WEIGHTS=PATH" in missing_weights(INFO)
     monkeypatch.setenv(INFO.weights_variable, str(tmp_path / "one.pt"))

@@ -99,9 +99,8 @@ def soften(mask_prob: np.ndarray, spacing: Sequence[float], tau_mm: float = TAU_
 def settled(fused: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     """A fused map in which what was made of softened contours is a contour again.
 
-    The band of `soften` weighs contours against each other; it is no probability. Left in the result, it would be cut
-    where probabilities are cut (below one half, see `competition.favouring_dice`), and the bands of neighbours
-    would add up to labels where there is none: a contour would come out larger than it went in.
+    The band of `soften` weighs contours against each other; it is no probability. Left in the result, the bands of
+    neighbours would add up to labels where there is none, and a contour would come out larger than it went in.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def download(info: ModelInfo, ask: Ask, *, sha256: str | None = None) -> Path:
             "network and run the same command again, which goes on where it ended"
         ) from error
     _check(info, draft, declared, wanted)
-    return _keep(info, draft, declared, revision)
+    return _keep(info, draft, declared, revision, given=wanted is not None)
 
 
 def licence_text(info: ModelInfo) -> str:
@@ -193,8 +193,8 @@ def _refuse(file: Path, why: str, info: ModelInfo) -> None:
     raise ModelError(f"{file.name} of the weights of {info.name}: {why}; it was deleted, download it again")
 
 
-def _keep(info: ModelInfo, draft: Path, declared: dict[str, Declared], revision: str | None) -> Path:
-    """Write the record and move the folder to its place."""
+def _keep(info: ModelInfo, draft: Path, declared: dict[str, Declared], revision: str | None, *, given: bool) -> Path:
+    """Write the record and move the folder to its place; `given` says that the user named the hash."""
     weights, target = info.weights, folder_of(info)
     assert weights is not None
     files = {name: {"sha256": digest(path), "bytes": path.stat().st_size} for name, path in files_of(draft).items()}
@@ -202,6 +202,7 @@ def _keep(info: ModelInfo, draft: Path, declared: dict[str, Declared], revision:
         declaration = declared.get(name, Declared())
         facts["checked"] = "pinned" if name in weights.sha256 else "declared" if declaration.sha256 else "recorded"
     record: dict[str, Any] = {
+        "given": given,
         "source": weights.source,
         "revision": revision,
         "licence": weights.licence,

@@ -22,8 +22,6 @@ from atlassegfm.volume import Volume
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-#: Sizes of the crop that are tried when the GPU's memory is too small, relative to the model's own, before the CPU.
-SCALES = (1.0, 0.75, 0.5)
 
 
 class FoundationModel(SegmentationModel):
@@ -42,6 +40,9 @@ class FoundationModel(SegmentationModel):
     """
 
     info: ClassVar[ModelInfo]
+    #: Sizes of the crop, relative to the model's own, that are tried one after the other before the CPU when the GPU's
+    #: memory is too small. A model whose input has one size only has nothing to try.
+    scales: ClassVar[tuple[float, ...]] = (1.0,)
 
     def __init__(
         self,
@@ -77,8 +78,8 @@ class FoundationModel(SegmentationModel):
     # The protocol.
 
     def load(self) -> None:
-        """Load the network."""
-        self.network()
+        """Load the network; onto the CPU where the GPU's memory is too small for it."""
+        self._within_memory(lambda scale: self.network())
 
     def set_image(self, image: Volume) -> None:
         """Look at an image; the same one again costs nothing."""
@@ -155,19 +156,20 @@ class FoundationModel(SegmentationModel):
 
         while self.device != "cpu":
             try:
-                return attempt(SCALES[self._scale])
+                return attempt(self.scales[self._scale])
             except torch.OutOfMemoryError:
-                self._look(self.image)
+                if self._image is not None:
+                    self._look(self._image)
                 torch.cuda.empty_cache()
                 self._scale += 1
-                if self._scale == len(SCALES):
+                if self._scale == len(self.scales):
                     self._scale, self.device, self._network = 0, "cpu", None
                 self._say_retreat()
         return attempt(1.0)
 
     def _say_retreat(self) -> None:
-        way = "on the CPU" if self.device == "cpu" else f"with {SCALES[self._scale]:.0%} of the crop"
-        notice = f"{self.info.name}: the GPU's memory is too small; going on {way}"
+        way = "on the CPU" if self.device == "cpu" else "with a smaller crop"
+        notice = f"{self.info.name}: the GPU's memory is too small; it goes on {way}"
         self.notices.append(notice)
         logger.warning("%s", notice)
 

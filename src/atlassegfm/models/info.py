@@ -123,4 +123,4 @@ class ModelInfo:
             return None
         if self.weights.commercial is None:
             return f"{self.name}: this project does not know the licence of its weights; see {self.weights.source}"
-        return f"{self.name}: its weights are under {self.weights.licence}, so the result is not for commercial use"
+        return f"{self.name}: its published weights are under {self.weights.licence}: no commercial use of the result"

@@ -232,9 +232,8 @@ def _downloaded(info: ModelInfo) -> FoundWeights:
     for name, facts in manifest["files"].items():
         verify(folder / name, facts, info.name)
     path = folder / info.weights.main
-    return FoundWeights(
-        path, digest(path), "downloaded", pinned=bool(info.weights.sha256), revision=manifest.get("revision")
-    )
+    pinned = bool(info.weights.sha256) or bool(manifest.get("given"))
+    return FoundWeights(path, digest(path), "downloaded", pinned=pinned, revision=manifest.get("revision"))
 
 
 def _not_here(info: ModelInfo) -> str:
@@ -242,7 +241,7 @@ def _not_here(info: ModelInfo) -> str:
     assert weights is not None
     return (
         f"the weights of {info.name} are not on this machine: run 'atlassegfm models download {info.name}' "
-        f"({weights.about_mb} MB, {weights.licence}), or give a file or folder with --weights"
+        f"({weights.about_mb} MB, licence: {weights.licence}), or give a file or folder with --weights"
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from atlassegfm.atlas import Atlas
 from atlassegfm.errors import ModelError
 from atlassegfm.evaluation.baselines import PROCEDURES, Job
-from atlassegfm.evaluation.baselines.in_context import _axial, _back, support_slices
+from atlassegfm.evaluation.baselines.in_context import support_slices
 from atlassegfm.evaluation.baselines.slice_models import SLICE_MODELS
 from atlassegfm.evaluation.methods import Method
 from atlassegfm.volume import Grid, Volume
@@ -71,13 +71,6 @@ def test_finds_the_ball_whatever_the_axis_order(model):
     assert images == masks == (8, 4, 32, 32)
     assert low >= 0
     assert high <= 1
-
-
-def test_axis_order_there_and_back():
-    grid = Grid((11, 21, 20), SLA)
-    data = np.random.default_rng(0).normal(size=grid.shape)
-    assert _axial(data, grid).shape == (21, 20, 11)
-    assert (_back(_axial(data, grid), grid) == data).all()
 
 
 def test_support_slices_are_the_nearest_in_relative_height():

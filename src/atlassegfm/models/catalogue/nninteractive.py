@@ -32,6 +32,8 @@ SERVER_VARIABLE, KEY_VARIABLE = "ATLASSEGFM_NNINTERACTIVE_SERVER", "ATLASSEGFM_N
 #: The package's word for each kind of prompt.
 WORDS = {"click": "points", "box2d": "bbox2d", "box": "bbox3d", "scribble": "scribble", "lasso": "lasso"}
 CHECKPOINT = "checkpoint_final.pth"
+#: The package's word for a folder that says nothing of its licence.
+NO_LICENCE = "!!MISSING!!"
 
 
 def _from_environment(variable: str) -> Any:  # noqa: ANN401
@@ -109,6 +111,8 @@ class NnInteractive(FoundationModel):
     """One session for all scans and labels; interactions are forgotten between labels."""
 
     info = INFO
+    #: The smaller crop is the network's own patch, without zooming out to more.
+    scales = (1.0, 0.5)
 
     def _look(self, image: Volume) -> None:
         self._axes = Oriented(image.grid, "SPL")
@@ -127,8 +131,12 @@ class NnInteractive(FoundationModel):
         facts["probability"] = (
             f"share of {o.samples} hard masks, prompt moved by {o.wobble_mm:g} mm" if o.samples > 1 else "hard mask"
         )
+        # The folder says its licence itself, which matters for weights of one's own.
+        licence = self._guarded(lambda: self.network().license)
         if o.server:
-            facts["weights"] = {"origin": "server", "licence": self._guarded(lambda: self.network().license)}
+            facts["weights"] = {"origin": "server", "licence": licence}
+        elif licence != NO_LICENCE:
+            facts["weights"]["licence"] = licence
         return facts
 
     def _build(self) -> Any:  # noqa: ANN401

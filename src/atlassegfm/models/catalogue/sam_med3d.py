@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import ModelError
-from atlassegfm.models.foundation import FoundationModel
 from atlassegfm.models.info import ModelInfo, Weights
 from atlassegfm.models.intensity import z_scores
-from atlassegfm.models.preparation import Oriented, Resampled, Window
-from atlassegfm.prompts import THRESHOLD, Prompt, central_voxel, largest_component
-from atlassegfm.volume import Volume
+from atlassegfm.models.preparation import Window
+from atlassegfm.models.resampled import ResampledModel
+from atlassegfm.prompts import Prompt
 
 #: Voxel edge in mm and window in voxels of the training.
 SPACING_MM, EDGE = 1.5, 128
@@ -47,15 +46,11 @@ INFO = ModelInfo(
 )
 
 
-class SamMed3D(FoundationModel):
+class SamMed3D(ResampledModel):
     """One window per label: encoded, prompted, decoded."""
 
     info = INFO
-
-    def _look(self, image: Volume) -> None:
-        self._axes = Oriented(image.grid, "RAS")
-        self._fine = Resampled(self._axes.grid, SPACING_MM)
-        self._data: np.ndarray | None = None
+    spacing_mm = SPACING_MM
 
     def _build(self) -> Any:  # noqa: ANN401
         from atlassegfm.models.checkpoint import load_checkpoint, load_into, state_of
@@ -70,28 +65,13 @@ class SamMed3D(FoundationModel):
         load_into(network, state, self.weights, "SAM-Med3D")
         return network.eval()
 
-    def _answer(self, prompt: Prompt, scale: float) -> np.ndarray:
-        if self._data is None:
-            self._data = self._fine.array(self._axes.array(self.image.data.astype(np.float32)))
-        prior = self._axes.array(prompt.mask)
-        coarse = self._fine.array(prior)
-        # A label smaller than a coarse voxel still has a window around it, and a click in it.
-        mask = coarse >= THRESHOLD if (coarse >= THRESHOLD).any() else coarse >= coarse.max()
+    def _seen(self, prompt: Prompt, coarse: np.ndarray, scale: float) -> np.ndarray:
+        mask = self._claimed(coarse)
         window = Window.around(mask, (EDGE,) * 3)
         part = window.cut(self._data, fill=float(self._data.min()))
-        probability = self._decoded(
-            z_scores(part, part > 0), window.cut(coarse), self._click(prompt, mask, window), prompt
-        )
-        # Beyond the window the model has seen nothing, so there the prior stands.
-        return self._axes.back(self._fine.back(window.paste(probability, coarse), prior, coarse))
-
-    def _click(self, prompt: Prompt, mask: np.ndarray, window: Window) -> tuple[int, ...]:
-        """Where to click, in voxels of the window."""
-        if prompt.point is not None:
-            return window.point(self._fine.point(self._axes.point(prompt.point)))
-        component, corner = largest_component(mask)
-        voxel = central_voxel(component, self._fine.grid.spacing)
-        return window.point(tuple(v + c for v, c in zip(voxel, corner, strict=True)))
+        click = window.point(self._click(prompt, mask))
+        probability = self._decoded(z_scores(part, part > 0), window.cut(coarse), click, prompt)
+        return window.paste(probability, np.full(coarse.shape, np.nan, dtype=np.float32))
 
     def _decoded(self, image: np.ndarray, coarse: np.ndarray, click: tuple[int, ...], prompt: Prompt) -> np.ndarray:
         """Probability on the window, from its z-scores, membership and click."""

@@ -81,6 +81,7 @@ class VesselFM(FoundationModel):
     """One automatic answer per image, cut to the neighbourhood of each label."""
 
     info = INFO
+    scales = (1.0, 0.75, 0.5)
 
     def _look(self, image: Volume) -> None:
         self._axes = Oriented(image.grid, "SPL")

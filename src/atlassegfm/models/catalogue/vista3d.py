@@ -9,15 +9,15 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import edt
 import numpy as np
 
 from atlassegfm.errors import ModelError
-from atlassegfm.models.foundation import FoundationModel, shrunk
+from atlassegfm.models.foundation import shrunk
 from atlassegfm.models.info import ModelInfo, Weights
-from atlassegfm.models.preparation import Oriented, Resampled
+from atlassegfm.models.resampled import ResampledModel
 from atlassegfm.options import check_bounds
-from atlassegfm.prompts import THRESHOLD, Point, Prompt, central_voxel, largest_component
-from atlassegfm.volume import Volume
+from atlassegfm.prompts import Point, Prompt, largest_component
 
 #: Of the published bundle's configuration: voxel edge in mm, window, HU that become 0 and 1.
 SPACING_MM, ROI = 1.5, 128
@@ -68,15 +68,16 @@ INFO = ModelInfo(
 )
 
 
-class Vista3D(FoundationModel):
+class Vista3D(ResampledModel):
     """One window for each click."""
 
     info = INFO
+    scales = (1.0, 0.75, 0.5)
+    spacing_mm = SPACING_MM
 
-    def _look(self, image: Volume) -> None:
-        self._axes = Oriented(image.grid, "RAS")
-        self._fine = Resampled(self._axes.grid, SPACING_MM)
-        self._data: np.ndarray | None = None
+    def _scaled(self, data: np.ndarray) -> np.ndarray:
+        low, high = HU_BOUNDS
+        return np.clip((data - low) / (high - low), 0.0, 1.0)
 
     def _build(self) -> Any:  # noqa: ANN401
         from monai.networks.nets.vista3d import vista3d132
@@ -96,31 +97,19 @@ class Vista3D(FoundationModel):
         load_into(network, state, self.weights, "VISTA3D (vista3d132)")
         return network.eval()
 
-    def _answer(self, prompt: Prompt, scale: float) -> np.ndarray:
-        if self._data is None:
-            low, high = HU_BOUNDS
-            data = self._fine.array(self._axes.array(self.image.data.astype(np.float32)))
-            self._data = np.clip((data - low) / (high - low), 0.0, 1.0)
-        prior = self._axes.array(prompt.mask)
-        coarse = self._fine.array(prior)
-        probability = self._windows(self._clicks(prompt, coarse), shrunk(self.options.roi, scale, 32, least=32))
-        # Where no window reaches, the model has seen nothing, and the prior stands.
-        seen = np.isfinite(probability)
-        return self._axes.back(self._fine.back(np.where(seen, probability, coarse), prior, coarse))
+    def _seen(self, prompt: Prompt, coarse: np.ndarray, scale: float) -> np.ndarray:
+        roi = shrunk(self.options.roi, scale, 32, least=32)
+        return self._windows(self._clicks(prompt, self._claimed(coarse)), roi)
 
-    def _clicks(self, prompt: Prompt, coarse: np.ndarray) -> list[Point]:
+    def _clicks(self, prompt: Prompt, mask: np.ndarray) -> list[Point]:
         """Clicks on the resampled grid: the prompt's, or the centre of the mask and the voxels farthest from it."""
-        if prompt.point is not None:
-            return [self._fine.point(self._axes.point(prompt.point))]
-        mask = coarse >= min(THRESHOLD, float(coarse.max()))
-        component, corner = largest_component(mask)
-        chosen = [central_voxel(component, self._fine.grid.spacing)]
-        voxels = _core(component)
+        chosen = [self._click(prompt, mask)]
+        voxels = _core(mask) if prompt.kind == "mask" else np.empty((0, 3), int)
         distance = np.full(len(voxels), np.inf)
         while len(chosen) < min(CLICKS, len(voxels)):
             distance = np.minimum(distance, np.linalg.norm(voxels - np.array(chosen[-1]), axis=1))
             chosen.append(tuple(int(v) for v in voxels[int(distance.argmax())]))
-        return [tuple(v + c for v, c in zip(voxel, corner, strict=True)) for voxel in chosen]
+        return chosen
 
     def _windows(self, clicks: list[Point], roi: int) -> np.ndarray:
         """Probability on the resampled grid; NaN where no window reaches."""
@@ -143,9 +132,8 @@ class Vista3D(FoundationModel):
         return torch.as_tensor(logits)[0, 0].float().sigmoid().numpy()
 
 
-def _core(component: np.ndarray) -> np.ndarray:
-    """Voxel indices (n, 3) of the inner half of a component, by distance to its border."""
-    import edt
-
+def _core(mask: np.ndarray) -> np.ndarray:
+    """Voxel indices (n, 3) of the inner half of the mask's largest component, by distance to its border."""
+    component, corner = largest_component(mask)
     depth = edt.edt(np.pad(component, 1), black_border=True)[1:-1, 1:-1, 1:-1]
-    return np.argwhere(depth >= 0.5 * depth.max())
+    return np.argwhere(depth >= 0.5 * depth.max()) + np.array(corner)
