@@ -284,7 +284,7 @@ def test_long_runs_on_a_cpu_are_announced(scene, monkeypatch, caplog):
     monkeypatch.setattr("atlassegfm.pipeline.create_model", lambda *_, **__: stand_in.session(device="cpu", seed=0))
     with caplog.at_level(logging.WARNING, "atlassegfm"):
         segment(atlas, image, model="sam", registration="identity", device="cpu")
-    assert "sam on the CPU will take about 5 minutes for 2 labels" in caplog.text
+    assert "sam on the CPU will take about 8 minutes for 2 labels" in caplog.text
 
 
 def test_expected_time_follows_device_and_size_of_the_weights(weights, scene):
