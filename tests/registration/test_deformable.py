@@ -11,6 +11,7 @@ import torch
 from atlassegfm.registration.deformable import MAX_APART, RETRY_APART, register_deformable, try_candidates
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.level import DeformableSettings
+from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.measures import jacobian_determinant
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import resample_labels
@@ -29,7 +30,7 @@ def levels_of(fixed, moving, factors=KNOBS.factors):
 
 def solve(levels, matrix, knobs, tick=lambda fraction: None):
     """One affine start through all levels."""
-    start = try_candidates(*levels[0], [matrix], knobs, CPU)[0]
+    start = try_candidates(*levels[0], [Fit(matrix, 0.0)], knobs, CPU)[0]
     return register_deformable(levels, start, knobs, CPU, tick)
 
 
@@ -116,9 +117,20 @@ def test_the_candidate_that_matches_comes_first(warped):
     fixed, moving, pose, *_ = warped
     wrong = rigid("x", 25, (40, 10, -20))
     coarse = levels_of(fixed, moving, (2,))[0]
-    found = try_candidates(*coarse, [wrong, pose], DeformableSettings((2,), (20,)), CPU)
+    found = try_candidates(*coarse, [Fit(wrong, 0.0), Fit(pose, 0.0)], DeformableSettings((2,), (20,)), CPU)
     np.testing.assert_array_equal(found[0].matrix, pose)
     assert found[0].score > found[1].score
+
+
+def test_a_start_far_ahead_is_not_given_up_for_a_little_gain_in_bending(warped):
+    fixed, moving, pose, *_ = warped
+    near = rigid("z", 0, (2, 0, 0)) @ pose
+    coarse = levels_of(fixed, moving, (2,))[0]
+    knobs = DeformableSettings((2,), (20,))
+    better, other = (f.matrix for f in try_candidates(*coarse, [Fit(pose, 0.0), Fit(near, 0.0)], knobs, CPU))
+    found = try_candidates(*coarse, [Fit(better, 0.3), Fit(other, 0.9)], knobs, CPU)
+    assert found[0].score < found[1].score
+    np.testing.assert_array_equal(found[0].matrix, other)
 
 
 def test_a_wrong_start_raises_doubts_and_a_right_one_does_not(warped):
@@ -126,7 +138,7 @@ def test_a_wrong_start_raises_doubts_and_a_right_one_does_not(warped):
     coarse = levels_of(fixed, moving, (2,))[0]
     knobs = DeformableSettings((2,), (40,))
     right, wrong, away = (
-        try_candidates(*coarse, [matrix], knobs, CPU)[0]
+        try_candidates(*coarse, [Fit(matrix, 0.0)], knobs, CPU)[0]
         for matrix in (pose, rigid("x", 90) @ pose, rigid("z", 0, (110, 0, 0)) @ pose)
     )
     assert right.doubts == []

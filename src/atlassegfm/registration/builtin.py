@@ -158,15 +158,14 @@ class _Search:
 
     def attempt(self, dof: int, *, wide: bool = False) -> Candidate:
         """Best alignment from the usual or the wide starts; ``dof=0``: the positions in the headers alone."""
-        matrices, facts = [np.eye(4)], {}
+        fits, facts = [Fit(np.eye(4), 0.0)], {}
         if dof:
-            found = _linear(self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide)
-            matrices, facts = [fit.matrix for fit in found[0]], found[1]
+            fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide)
         self.settings.progress("deformable registration", 0.0)
-        candidates = try_candidates(*self.coarsest, matrices, self.knobs, self.device)
+        candidates = try_candidates(*self.coarsest, fits, self.knobs, self.device)
         best = candidates[0]
         starts = "headers" if dof == 0 else "wide" if wide else "usual"
-        scores = [round(c.score, 5) for c in candidates]
+        scores = [round(c.rank, 5) for c in candidates]
         self.attempts.append(
             {
                 "starts": starts,
@@ -184,7 +183,7 @@ class _Search:
         first = self.attempt(dof)
         if not dof or (first.convincing and not self.starts.turned_fits_better):
             return first
-        return max((first, self.attempt(dof, wide=True)), key=lambda candidate: candidate.score)
+        return max((first, self.attempt(dof, wide=True)), key=lambda candidate: candidate.rank)
 
 
 def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 12) -> RegistrationResult:

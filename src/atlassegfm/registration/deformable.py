@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from atlassegfm.registration.grids import gradient, voxel_map
 from atlassegfm.registration.level import DeformableSettings, Level, TwoWays
+from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.operators import Operators, operators
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.registration.unfold import unfolded
@@ -18,7 +19,8 @@ from atlassegfm.volume import Grid, Volume
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
 CANDIDATE_OVERLAP_POWER = 0.1
 CANDIDATE_BENDING = 0.3
-
+#: What the score of the start itself counts beside that.
+LINEAR_WEIGHT = 0.5
 
 #: How far the maps there and back may lie apart, as part of the image's size (cube root of its volume), before other
 #: starts are tried, and before the result is called doubtful; measured in docs/decisions/0007-failed-registrations.md.
@@ -39,7 +41,7 @@ class Candidate:
     matrix : numpy.ndarray, shape (4, 4)
         The start: fixed to moving world points, RAS+ mm.
     score : float
-        Higher is better, among candidates of one pair.
+        How well the images came together; higher is better, among candidates of one pair.
     displacement : torch.Tensor, shape (3, I, J, K)
         Mean of the forward and the inverted backward displacement, in voxels of the level.
     history : list of float
@@ -51,6 +53,8 @@ class Candidate:
         cube root of its volume.
     met : float
         Part of the smaller image that lies in the other one.
+    linear : float
+        Score of the start itself, before anything was bent.
     """
 
     matrix: np.ndarray
@@ -60,6 +64,12 @@ class Candidate:
     lncc: float
     apart: float
     met: float
+    linear: float = 0.0
+
+    @property
+    def rank(self) -> float:
+        """What candidates are chosen by: a little gain in bending does not make up for a start far behind."""
+        return self.score + LINEAR_WEIGHT * self.linear
 
     @property
     def convincing(self) -> bool:
@@ -85,7 +95,7 @@ class Candidate:
 def try_candidates(
     fixed: Volume,
     moving: Volume,
-    matrices: Sequence[np.ndarray],
+    starts: Sequence[Fit],
     settings: DeformableSettings,
     device: torch.device,
 ) -> list[Candidate]:
@@ -98,15 +108,15 @@ def try_candidates(
     ----------
     fixed, moving : Volume
         Coarsest working copies scaled to [0, 1].
-    matrices : sequence of numpy.ndarray, shape (4, 4)
-        Fixed to moving world points, RAS+ mm.
+    starts : sequence of Fit
+        Matrices, fixed to moving world points, RAS+ mm, and their scores.
     settings : DeformableSettings
         Its first number of iterations is used.
     device : torch.device
         Where to compute.
     """
-    tried = [_try(fixed, moving, matrix, settings, device) for matrix in matrices]
-    return sorted(tried, key=lambda candidate: -candidate.score)
+    tried = [replace(_try(fixed, moving, s.matrix, settings, device), linear=float(s.score)) for s in starts]
+    return sorted(tried, key=lambda candidate: -candidate.rank)
 
 
 def _try(
