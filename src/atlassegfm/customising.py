@@ -39,7 +39,8 @@ def customise(
     Returns
     -------
     dict
-        JSON-ready: steps, held-out loss before and after, whether the customised weights were kept, where they lie.
+        JSON-ready: steps, held-out loss before and after, whether the customised weights are used, and whether they
+        were there already.
 
     Raises
     ------
@@ -54,4 +55,6 @@ def customise(
         there = warp_labels(atlas.labels, query.grid, register(query, atlas.image, "default", settings).transform)
         returned = warp_labels(there, atlas.image.grid, register(atlas.image, query, "default", settings).transform)
     support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), prompt)
-    return RefinerModel(device=device, seed=seed).customise(support)
+    model = RefinerModel(device=device, seed=seed)
+    learnt = model.customise(support)
+    return {**learnt, "found_again": model.found_again}

@@ -149,7 +149,8 @@ def test_the_second_session_finds_the_weights_and_answers_alike(weights, tmp_pat
         if forget:
             monkeypatch.setattr(store, "_memory", type(store._memory)())
         model = RefinerModel(options=weights, course=short, seed=seed, cache=tmp_path)
-        found.append(model.customise(support())["found_again"])
+        model.customise(support())
+        found.append(model.found_again)
         answers.append(answer(model, image, moved(truth, 2), 1).tobytes())
     assert found == [False, True, True, False]
     assert answers[0] == answers[1] == answers[2]

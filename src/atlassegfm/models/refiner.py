@@ -65,6 +65,8 @@ class RefinerModel(SegmentationModel):
         self.customising, self.course = options.customise, course or Course()
         self._weights = shipped_weights() if options.network is None else Path(options.network).expanduser()
         self._shipped: RefinerNet | None = None
+        #: Whether `customise` found what had been learnt before; no fact of the result, and so in no report.
+        self.found_again = False
         self._store = Store(cache_folder() if cache is None else Path(cache))
         self._network: RefinerNet | None = None
         self._rows: dict[int, int] = {}
@@ -106,15 +108,16 @@ class RefinerModel(SegmentationModel):
         told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
         key = content_key(support.image, support.truth, self._weights, told)
         found = self._store.find(key)
+        self.found_again = found is not None
         if found is None:
             self._network, learnt = self._learn(network, support, size)
             self._store.keep(key, self._network.state_dict(), learnt)
-            return {**facts, **learnt, "found_again": False}
+            return {**facts, **learnt}
         state, learnt = found
         self._network = copy.deepcopy(network)
         self._network.add_labels(len(self._rows))
         self._network.load_state_dict(state)
-        return {**facts, **learnt, "found_again": True}
+        return {**facts, **learnt}
 
     def _learn(self, shipped: RefinerNet, support: Support, size_mm: float) -> tuple[RefinerNet, dict[str, Any]]:
         """Customise on priors whose borders err by about `size_mm`, no label by more than its thickness allows."""
