@@ -62,10 +62,11 @@ def fit_fusions(
 
 def _displaced(support: Support, seed: int) -> dict[int, Support]:
     """For each label a lesson whose prior errs more than the round trip's, but no more than its thickness bears."""
-    size = OPTIMISM * usual_error(support)
+    limits = error_limits(support)
+    size = OPTIMISM * usual_error(support, limits)
     made: dict[int, Support] = {}
     out = {}
-    for value, limit in error_limits(support).items():
+    for value, limit in limits.items():
         # Labels of like thickness share one displacement.
         octave = min(0, int(np.floor(np.log2(limit / size))))
         if octave not in made:

@@ -96,10 +96,13 @@ def error_limits(support: Support) -> dict[int, float]:
     return {v: max(DEEPEST * depth(support.truth.data == v, spacing), unit) for v in support.values}
 
 
-def usual_error(support: Support) -> float:
-    """Border error in mm that the priors' round trip shows: median over labels, rounded to a power of two voxels."""
+def usual_error(support: Support, limits: dict[int, float]) -> float:
+    """Border error in mm that the priors' round trip shows: median over labels, rounded to a power of two voxels.
+
+    The limits are those of `error_limits`.
+    """
     spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
     masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
     errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
-    settled = settled_errors(errors, error_limits(support), unit)
+    settled = settled_errors(errors, limits, unit)
     return unit * 2.0 ** round(float(np.log2(np.median(list(settled.values())) / unit)))

@@ -8,7 +8,6 @@ with the shipped network by 0.005 to 0.015.
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from atlassegfm.builtin.store import Store, cache_folder, content_key
 from atlassegfm.builtin.weights import load_weights, shipped_weights
 from atlassegfm.builtin.working import WorkingCopy, working_spacing
 from atlassegfm.errors import ModelError
+from atlassegfm.io import file_sha256
 from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.hints import mask_of_prompt
 from atlassegfm.models.lessons import error_limits, usual_error
@@ -84,7 +84,7 @@ class RefinerModel(SegmentationModel):
     def describe(self) -> dict[str, Any]:
         """Name, hash and training of the pre-trained weights."""
         self.load()
-        facts = {"file": self._weights.name, "sha256": hashlib.sha256(self._weights.read_bytes()).hexdigest()}
+        facts = {"file": self._weights.name, "sha256": file_sha256(self._weights)}
         return {"weights": {**facts, "training_steps": self._training.get("steps")}}
 
     def customise(self, support: Support) -> dict[str, Any]:
@@ -104,13 +104,14 @@ class RefinerModel(SegmentationModel):
         facts = {"learnable_parameters": 0, "customised": False, "working_spacing_mm": self._spacing}
         if not self.customising:
             return facts
-        size = usual_error(support)
+        limits = error_limits(support)
+        size = usual_error(support, limits)
         told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
         key = content_key(support.image, support.truth, self._weights, told)
         found = self._store.find(key)
         self.found_again = found is not None
         if found is None:
-            self._network, learnt = self._learn(network, support, size)
+            self._network, learnt = self._learn(network, support, size, list(limits.values()))
             self._store.keep(key, self._network.state_dict(), learnt)
             return {**facts, **learnt}
         state, learnt = found
@@ -119,11 +120,13 @@ class RefinerModel(SegmentationModel):
         self._network.load_state_dict(state)
         return {**facts, **learnt}
 
-    def _learn(self, shipped: RefinerNet, support: Support, size_mm: float) -> tuple[RefinerNet, dict[str, Any]]:
-        """Customise on priors whose borders err by about `size_mm`, no label by more than its thickness allows."""
+    def _learn(
+        self, shipped: RefinerNet, support: Support, size_mm: float, limits_mm: list[float]
+    ) -> tuple[RefinerNet, dict[str, Any]]:
+        """Customise on priors whose borders err by about `size_mm`, none by more than its label's limit."""
         truth = _numbered(support.truth.data, support.values)
         working = WorkingCopy.around(support.image, truth > 0, self._spacing)
-        limits = [limit / self._spacing for limit in error_limits(support).values()]
+        limits = [limit / self._spacing for limit in limits_mm]
         voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
         network, facts = customised(
             shipped,

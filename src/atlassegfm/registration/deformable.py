@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ class Candidate:
     lncc: float
     apart: float
     met: float
-    linear: float = 0.0
+    linear: float
 
     @property
     def rank(self) -> float:
@@ -115,27 +115,26 @@ def try_candidates(
     device : torch.device
         Where to compute.
     """
-    tried = [replace(_try(fixed, moving, s.matrix, settings, device), linear=float(s.score)) for s in starts]
+    tried = [_try(fixed, moving, start, settings, device) for start in starts]
     return sorted(tried, key=lambda candidate: -candidate.rank)
 
 
-def _try(
-    fixed: Volume, moving: Volume, matrix: np.ndarray, settings: DeformableSettings, device: torch.device
-) -> Candidate:
-    level = Level(fixed, moving, matrix, device)
+def _try(fixed: Volume, moving: Volume, start: Fit, settings: DeformableSettings, device: torch.device) -> Candidate:
+    level = Level(fixed, moving, start.matrix, device)
     two = level.both_ways(level.start, settings.iterations[0], settings)
     m, seen = level.warped(two.mean)
     smaller = min(fixed.grid.size, float(np.prod(moving.grid.extent_mm) / np.prod(fixed.spacing)))
     met = min(1.0, float(seen.sum()) / smaller)
     bending = float(sum(gradient(part).square().sum(dim=0).mean() for part in two.there.displacement))
     return Candidate(
-        matrix=matrix,
+        matrix=start.matrix,
         score=max(two.there.history) * met**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending,
         displacement=two.mean,
         history=two.there.history,
         lncc=level.ops.force(level.f, m, seen, settings.radius, settings.noise)[0],
         apart=_apart(level.f, two, seen) * float(fixed.spacing[0]) / float(np.cbrt(np.prod(fixed.grid.extent_mm))),
         met=met,
+        linear=float(start.score),
     )
 
 
