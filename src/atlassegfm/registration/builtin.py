@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.copies import scaled_copy, working_spacing
+from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
 from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import working_copy
@@ -48,15 +48,21 @@ class Plan:
         Levels and their iterations.
     coarser : float
         Voxel size of the finest level relative to the finest working copies, as long as that leaves `FEWEST_VOXELS`.
+    most : int
+        Most voxels of the finest working copies.
+    linear : int
+        Voxels along the longest edge where starts are refined.
     """
 
     starts: int
     knobs: DeformableSettings
     coarser: float = 1.0
+    most: int = TARGET_VOXELS
+    linear: int = LINEAR_VOXELS[0]
 
     def spacing(self, fixed: Volume, moving: Volume) -> float:
         """Voxel size of the finest level in mm."""
-        finest = working_spacing(fixed, moving)
+        finest = working_spacing(fixed, moving, self.most)
         return min(self.coarser * finest, working_spacing(fixed, moving, FEWEST_VOXELS))
 
 
@@ -64,6 +70,7 @@ class Plan:
 PLANS = {
     "fast": Plan(3, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
     "default": Plan(STARTS, DeformableSettings()),
+    "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=2 * TARGET_VOXELS, linear=48),
 }
 
 
@@ -81,13 +88,20 @@ class _Clock:
 
 
 def _linear(
-    search: StartSearch, settings: Settings, clock: _Clock, *, dof: int, starts: int, wide: bool = False
+    search: StartSearch,
+    settings: Settings,
+    clock: _Clock,
+    *,
+    dof: int,
+    starts: int = STARTS,
+    voxels: int = LINEAR_VOXELS[0],
+    wide: bool = False,
 ) -> tuple[list[Fit], dict[str, Any]]:
     """Linear candidates from every start, best first, and facts for the report; see `StartSearch` for `wide`."""
     found = search.starts(starts, wide=wide)
     clock.lap("start")
     settings.progress("linear registration", 0.0)
-    fits = affine_candidates(*_level(search.fixed, search.moving, LINEAR_VOXELS[0]), found, dof=dof)
+    fits = affine_candidates(*_level(search.fixed, search.moving, voxels), found, dof=dof)
     clock.lap("linear")
     if not fits or found[0].score <= 0:
         raise RegistrationError(
@@ -109,7 +123,7 @@ def _linear_only(fixed: Volume, moving: Volume, settings: Settings, dof: int) ->
     fixed, moving = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
     clock.lap("working copies")
     settings.progress("searching a start", 0.0)
-    fits, facts = _linear(StartSearch(fixed, moving), settings, clock, dof=dof, starts=STARTS)
+    fits, facts = _linear(StartSearch(fixed, moving), settings, clock, dof=dof)
     problem = LinearProblem(*_level(fixed, moving, LINEAR_VOXELS[1]))
     fit = max((optimise(problem, f.matrix, dof) for f in fits[:2]), key=lambda f: f.score)
     clock.lap("linear, fine")
@@ -161,7 +175,8 @@ class _Search:
         """Alignments from the usual or the wide starts, best first; ``dof=0``: the positions in the headers alone."""
         fits, facts = [Fit(np.eye(4), 0.0)], {}
         if dof:
-            fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide)
+            work = {"starts": self.plan.starts, "voxels": self.plan.linear}
+            fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, **work, wide=wide)
         self.settings.progress("deformable registration", 0.0)
         candidates = try_candidates(*self.coarsest, fits, self.knobs, self.device)
         best = candidates[0]

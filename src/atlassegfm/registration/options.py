@@ -137,7 +137,7 @@ class ConvexAdamOptions:
 
 
 #: How much work the built-in registration puts in.
-QUALITIES = ("fast", "default")
+QUALITIES = ("fast", "default", "best")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class OwnOptions:
 
     Parameters
     ----------
-    quality : {"fast", "default"}
+    quality : {"fast", "default", "best"}
         See `builtin.PLANS`.
 
     Raises
