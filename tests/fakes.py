@@ -34,7 +34,8 @@ def fake_segmentation(final: Volume, names: dict[int, str], *, with_model: bool 
 
 
 def fake_segment(atlas, query: Volume, *, progress=None, **options) -> SimpleNamespace:
-    """The pipeline without its work: thirds of the intensity range become the atlas's labels."""
+    """The pipeline without its work: thirds of the intensity range become the labels of the (first) atlas."""
+    atlas = atlas[0] if isinstance(atlas, list) else atlas
     if progress is not None:
         progress("registration", 0.0)
         progress("registration", 1.0)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,12 @@ def segment_cohort(
     from atlassegfm.cohort.queries import find_queries
     from atlassegfm.cohort.settings import CohortSettings
 
-    for path in (settings["atlas"], settings["labels"]):
+    given = CohortSettings(**settings)
+    files = [path for pair in given.atlases for path in pair]
+    for path in files:
         check_readable(path)
-    queries = find_queries(paths, series=series, leave_out=[settings["atlas"], settings["labels"], out])
-    run_and_tell(queries, CohortSettings(**settings), out, work, as_json=as_json)
+    queries = find_queries(paths, series=series, leave_out=[*files, out])
+    run_and_tell(queries, given, out, work, as_json=as_json)
 
 
 def run_and_tell(
@@ -163,7 +166,7 @@ def run_and_tell(
 
     jobs = read_jobs(work["jobs"])
 
-    inputs = {path for query in queries for path in (query.path, *settings.atlas_of(query))}
+    inputs = {path for query in queries for path in (query.path, *chain(*settings.atlases_of(query)))}
     outputs = [settings.layout.outputs(out, query.name, settings.formats) for query in queries]
     check_no_overwrite(sorted(inputs), [path for made in outputs for path in made.items().values()])
     start = time.perf_counter()
@@ -183,13 +186,13 @@ def run_and_tell(
 
 
 def _check_atlas(settings: CohortSettings) -> int:
-    """Read the cohort's atlas once to see that it can be used; its voxels."""
-    from atlassegfm.atlas import Atlas
+    """Read the cohort's atlases once to see that they can be used; the voxels of the largest."""
+    from atlassegfm.atlases.loading import load_atlases
+    from atlassegfm.cli_display import say_notices
 
-    atlas = Atlas.load(settings.atlas, settings.labels, **settings.choices)
-    for notice in atlas.notices:
-        say_warning(f"atlas: {notice}")
-    return atlas.image.data.size
+    atlases = load_atlases(settings.atlases, **settings.choices)
+    say_notices(atlases)
+    return max(atlas.image.data.size for atlas in atlases)
 
 
 def _device(wanted: str, dask: DaskChoice | None) -> str:

@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from atlassegfm.atlas import Atlas
     from atlassegfm.pipeline import Segmentation
 
 
@@ -137,6 +139,13 @@ class StepProgress:
 def say_warning(message: str) -> None:
     """One line on stderr."""
     typer.echo(f"warning: {message}", err=True)
+
+
+def say_notices(atlases: Sequence[Atlas]) -> None:
+    """What was assumed or changed while the atlases were loaded."""
+    for number, atlas in enumerate(atlases, 1):
+        for notice in atlas.notices:
+            say_warning(f"atlas: {notice}" if len(atlases) == 1 else f"atlas {number}: {notice}")
 
 
 def say_error(message: str) -> None:

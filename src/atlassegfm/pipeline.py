@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
+from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.errors import InputError
 from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
@@ -23,12 +25,13 @@ from atlassegfm.models.info import KINDS
 from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.registry import create_model, model_info, model_options
 from atlassegfm.options import told
+from atlassegfm.prior import Prior, prior_of_one, prior_of_several
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
-from atlassegfm.resampling import resample_image, warp_labels
+from atlassegfm.resampling import warp_labels
 from atlassegfm.runtime import prepare_compute, resolve_device
 from atlassegfm.volume import Volume, bounding_box
 
@@ -74,12 +77,11 @@ class Segmentation:
 
 
 class _Run:
-    """One query against one atlas: the steps in order, each timed."""
+    """One query against its atlas or atlases: the steps in order, each timed."""
 
-    def __init__(
-        self, atlas: Atlas, query: Volume, options: dict[str, Any], progress: Progress, cache: RegistrationCache
-    ) -> None:
-        self.atlas, self.query, self.options, self.progress, self.cache = atlas, query, options, progress, cache
+    def __init__(self, query: Volume, options: dict[str, Any], progress: Progress, cache: RegistrationCache) -> None:
+        self.query, self.options, self.progress, self.cache = query, options, progress, cache
+        self.prior: Prior | None = None
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
@@ -88,27 +90,38 @@ class _Run:
 
     def lap(self, step: str) -> None:
         now = time.perf_counter()
-        self.seconds[step] = round(now - self._last, 3)
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
         self._last = now
 
     def registered(self, fixed: Volume, moving: Volume, step: str) -> RegistrationResult:
+        result = self.aligned(fixed, moving, step)
+        self.facts[step] = result.metrics
+        self.warnings += result.warnings
+        return result
+
+    def aligned(
+        self, fixed: Volume, moving: Volume, step: str, method: str | None = None, shown: str = ""
+    ) -> RegistrationResult:
+        """One registration, by the run's method unless told otherwise; nothing is said of it but its time."""
+        own = self.options["registration"]
         settings = Settings(
             seed=self.options["seed"],
             device=self.options["device"],
-            progress=lambda name, fraction: self.progress(f"{step}: {name}", fraction),
-            options=self.options["registration_options"],
+            progress=lambda name, fraction: self.progress(f"{shown or step}: {name}", fraction),
+            options=self.options["registration_options"] if method in (None, own) else {},
         )
-        result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
+        try:
+            result, saved = self.cache.register(fixed, moving, method or own, settings)
+        finally:
+            self.lap(step)
         if saved is not None:
-            self.facts.setdefault("seconds_saved", {})[step] = saved
-        self.facts[step] = result.metrics
-        self.warnings += result.warnings
-        self.lap(step)
+            known = self.facts.setdefault("seconds_saved", {})
+            known[step] = known.get(step, 0.0) + saved
         return result
 
 
 def segment(
-    atlas: Atlas,
+    atlas: Atlas | Sequence[Atlas],
     query: Volume,
     *,
     model: str = "builtin",
@@ -116,6 +129,8 @@ def segment(
     registration: str = "default",
     registration_options: Mapping[str, Any] | None = None,
     fusion: str = "kalman",
+    label_fusion: str = "joint",
+    most_atlases: int = MOST_ATLASES,
     device: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
@@ -134,8 +149,9 @@ def segment(
 
     Parameters
     ----------
-    atlas : Atlas
-        The labelled scan.
+    atlas : Atlas or sequence of Atlas
+        The labelled scan, or several: their labels are registered one by one and voted into one prior; the one that
+        agrees best with the others teaches the model.
     query : Volume
         The scan to segment, any grid.
     model : str
@@ -148,6 +164,10 @@ def segment(
         What that method takes beyond seed and device, such as ``{"iterations": 200}`` for "voxelmorph".
     fusion : str
         How prior and model are combined, a name out of `atlassegfm.fusion.FUSIONS`; "none" is the model alone.
+    label_fusion : str
+        How several atlases vote, a name out of `atlassegfm.atlases.LABEL_FUSIONS`.
+    most_atlases : int
+        So many atlases are registered at the most; of more, those that look most like the query.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     seed : int
@@ -174,13 +194,14 @@ def segment(
     Raises
     ------
     InputError
-        If an option is unknown or does not fit the model.
+        If an option is unknown or does not fit the model, or atlases contradict each other on the name of a label.
     RegistrationError
-        If atlas and query cannot be aligned.
+        If atlas and query cannot be aligned; of several atlases, if none can.
     ModelError
         If the model or its weights cannot be used.
     """
     prepare_compute()
+    atlases = [atlas] if isinstance(atlas, Atlas) else list(atlas)
     options = _checked_options(
         model=model,
         prompt=prompt,
@@ -190,33 +211,70 @@ def segment(
         device=device,
         seed=seed,
         model_options=model_options or {},
+        **_several_options(len(atlases), label_fusion, most_atlases),
     )
     # Before the registration: what is missing or damaged has to be told at once.
     session = _session(options, weights, weights_sha256)
-    run = _Run(atlas, query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
-    forward = run.registered(query, atlas.image, "registration")
-    prior = warp_labels(atlas.labels, query.grid, forward.transform)
-    moved = resample_image(atlas.image, query.grid, forward.transform)
-    run.lap("warp")
+    run = _Run(query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
+    run.prior = _prior(run, atlases)
+    teacher = run.prior.teacher
     if session is None:
-        judged = _judge_registration(run, forward, prior, moved)
-        return _finish(run, prior, prior, None, judged)
-    backward = run.registered(atlas.image, query, "reverse registration")
-    returned = warp_labels(prior, atlas.image.grid, backward.transform)
+        return _finish(run, run.prior.labels, None, _judge_registration(run))
+    backward = run.registered(teacher.atlas.image, query, "reverse registration")
+    returned = warp_labels(run.prior.lesson, teacher.atlas.image.grid, backward.transform)
     run.lap("round trip")
-    support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), options["prompt"])
-    _announce(model, session, atlas, query)
+    truth = teacher.atlas.labels
+    support = Support(teacher.atlas.image, truth, usable_priors(truth, returned, seed), options["prompt"])
+    _announce(model, session, teacher.atlas, query)
     run.progress("model learns from the atlas", 0.0)
     learnt = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    judge_label = LabelJudge(atlas, query, moved, forward, returned, backward)
+    judge_label = _judges(run, returned, backward)
     run.probabilities = {} if keep_probabilities else None
-    labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
+    labels, alone = _segment_labels(run, session, fusions, judge_label)
     info = model_info(model)
     run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
     run.warnings += [*([info.notice] if info.notice else []), *session.notices]
-    return _finish(run, labels, prior, alone, judge_label.verdicts)
+    return _finish(run, labels, alone, judge_label.verdicts)
+
+
+def _several_options(count: int, label_fusion: str, most_atlases: int) -> dict[str, Any]:
+    """What is said of several atlases; nothing where there is one, whose results do not depend on it."""
+    if label_fusion not in LABEL_FUSIONS:
+        raise InputError(f"unknown label fusion {label_fusion!r}: choose one of {', '.join(LABEL_FUSIONS)}")
+    if count < 1 or most_atlases < 1:
+        raise InputError(f"expected at least one atlas, got {min(count, most_atlases)}")
+    return {"label_fusion": label_fusion, "most_atlases": most_atlases} if count > 1 else {}
+
+
+def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
+    """Step 1: the labels of one atlas, or of several, on the query."""
+    if len(atlases) == 1:
+        forward = run.registered(run.query, atlases[0].image, "registration")
+        found = prior_of_one(atlases[0], forward, run.query)
+        run.lap("warp")
+        return found
+    found = prior_of_several(
+        atlases,
+        run.query,
+        lambda fixed, moving, method, shown: run.aligned(fixed, moving, "registration", method, shown),
+        most=run.options["most_atlases"],
+        label_fusion=run.options["label_fusion"],
+        progress=run.progress,
+    )
+    run.facts |= {"registration": found.teacher.forward.metrics, "atlases": found.facts}
+    run.warnings += found.warnings
+    run.lap("warp")
+    return found
+
+
+def _judges(run: _Run, returned: Volume | None = None, backward: RegistrationResult | None = None) -> Judges:
+    """Verdicts by the atlas that taught the model; on labels that it lacks, by others."""
+    of = run.prior.teacher
+    teacher = LabelJudge(of.atlas, run.query, of.moved, of.forward, returned, backward)
+    others = {v: LabelJudge(r.atlas, run.query, r.moved, r.forward) for v, r in run.prior.stand_ins.items()}
+    return Judges(teacher, others)
 
 
 def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -274,10 +332,10 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     return fusions
 
 
-def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, moved: Volume) -> dict[int, Quality]:
+def _judge_registration(run: _Run) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
-    judge_label = LabelJudge(run.atlas, run.query, moved, forward)
-    for value in run.atlas.values:
+    judge_label, prior = _judges(run), run.prior.labels
+    for value in run.prior.names:
         mask = (prior.data == value).astype(np.float32)
         box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
         if box is None:
@@ -289,22 +347,25 @@ def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, m
 
 
 def _segment_labels(
-    run: _Run, session: SegmentationModel, prior: Volume, fusions: dict[int, Fusion], judge_label: LabelJudge
+    run: _Run, session: SegmentationModel, fusions: dict[int, Fusion], judge_label: Judges
 ) -> tuple[Volume, Volume]:
     """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
-    grid, spacing = run.query.grid, run.query.spacing
+    grid, spacing, prior = run.query.grid, run.query.spacing, run.prior.labels
     final = LabelCompetition(grid.shape, prior.data.dtype)
     alone = LabelCompetition(grid.shape, prior.data.dtype)
     session.set_image(run.query)
-    for number, (value, fusion) in enumerate(fusions.items()):
-        run.progress(f"model and fusion: {run.atlas.names[value]}", number / len(fusions))
+    for number, (value, name) in enumerate(run.prior.names.items()):
+        run.progress(f"model and fusion: {name}", number / len(run.prior.names))
         prompt = prompt_from_labels(prior, value, run.options["prompt"])
         if prompt is None:
             run.warnings.append(judge_label.missing(value))
             continue
-        answer = favouring_dice(session.segment(prompt))
+        # A label that the model was not taught is what the atlases say.
+        answer = favouring_dice(session.segment(prompt)) if value in fusions else prompt.mask
         box = union_box(prompt.mask, answer, spacing)
-        fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
+        fused = answer[box]
+        if value in fusions:
+            fused = fusions[value].apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)
         final.add(value, fused, box)
         if run.probabilities is not None:
@@ -314,25 +375,22 @@ def _segment_labels(
     return Volume(final.result(), grid), Volume(alone.result(), grid)
 
 
-def _finish(
-    run: _Run, labels: Volume, prior: Volume, alone: Volume | None, verdicts: dict[int, Quality]
-) -> Segmentation:
+def _finish(run: _Run, labels: Volume, alone: Volume | None, verdicts: dict[int, Quality]) -> Segmentation:
     """Cast to the smallest type and write the report."""
-    atlas = run.atlas
-    dtype = smallest_label_type(max(atlas.values))
-    counts = np.bincount(labels.data.ravel(), minlength=max(atlas.values) + 1)
-    atlas_counts = np.bincount(atlas.labels.data.ravel(), minlength=max(atlas.values) + 1)
+    prior = run.prior
+    dtype = smallest_label_type(max(prior.names))
+    counts = np.bincount(labels.data.ravel(), minlength=max(prior.names) + 1)
     entries = [
         {
             "value": value,
-            "name": atlas.names[value],
+            "name": name,
             "volume_ml": round(float(counts[value]) * labels.grid.voxel_volume_ml, 4),
-            "atlas_volume_ml": round(float(atlas_counts[value]) * atlas.labels.grid.voxel_volume_ml, 4),
+            "atlas_volume_ml": round(prior.volumes_ml[value], 4),
             "quality": verdicts[value].to_dict(),
         }
-        for value in atlas.values
+        for value, name in prior.names.items()
     ]
-    warnings = [*atlas.notices, *run.query.meta.get("notices", ()), *run.warnings]
+    warnings = [*prior.notices, *run.query.meta.get("notices", ()), *run.warnings]
     warnings += [f"{e['name']}: {e['quality']['word']}" for e in entries if e["quality"]["word"] == DO_NOT_USE]
     report = {
         "parameters": run.options,
@@ -343,10 +401,10 @@ def _finish(
     }
     return Segmentation(
         labels=Volume(labels.data.astype(dtype), labels.grid),
-        atlas_labels=Volume(prior.data.astype(dtype), labels.grid),
+        atlas_labels=Volume(prior.labels.data.astype(dtype), labels.grid),
         model_labels=None if alone is None else Volume(alone.data.astype(dtype), labels.grid),
-        names=dict(atlas.names),
-        colours=dict(atlas.colours),
+        names=dict(prior.names),
+        colours=dict(prior.colours),
         report=report,
         warnings=warnings,
         probabilities=run.probabilities or {},
