@@ -125,7 +125,7 @@ def test_options_reach_the_pipeline(files, fake_pipeline):
         "--seed", 7, "--only", "3", "--label-names", "3=milz,1=leber",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    atlas, options = fake_pipeline.calls[0]
+    (atlas,), options = fake_pipeline.calls[0]
     assert atlas.names == {3: "milz"}
     del options["progress"]
     assert options == {

@@ -33,6 +33,8 @@ def atlas_files(atlases: Sequence[Path], labels: Sequence[Path]) -> tuple[Files,
     for path in atlases:
         if len(atlases) > 1 and _is_folder_of_atlases(path):
             raise InputError(f"{path}: a folder of atlases, given beside {len(atlases) - 1} other; give it alone")
+    if not atlases:
+        raise InputError("--atlas: expected a scan, or a folder of them, got none")
     if len(atlases) != len(labels):
         raise InputError(
             f"--labels: expected one for each --atlas, in the same order, got {len(labels)} for {len(atlases)}"

@@ -11,9 +11,6 @@ from atlassegfm.atlases.warped import Box, WarpedAtlas, label_box, labels_of
 from atlassegfm.errors import InputError
 from atlassegfm.volume import Volume
 
-#: Sum of the weights of the atlases that have a say, below which a place is background.
-LEAST_WEIGHT = 1e-3
-
 
 def fused_labels(
     kind: str, query: Volume, atlases: Sequence[WarpedAtlas]
@@ -76,5 +73,5 @@ def _votes(atlases: Sequence[WarpedAtlas], weights: np.ndarray | None) -> Iterat
                 weight *= weights[number][box]
             votes += weight * atlas.membership(value, box)
             total += weight
-        # Weights of joint label fusion may be negative; those of the atlases left may then add up to nothing.
-        yield value, box, np.clip(votes / np.maximum(total, LEAST_WEIGHT), 0.0, 1.0)
+        # Where no atlas sees the place it is background.
+        yield value, box, np.divide(votes, total, out=votes, where=total > 0)

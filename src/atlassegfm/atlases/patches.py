@@ -30,6 +30,9 @@ from atlassegfm.volume import Grid, Volume
 CHUNK = 100_000
 #: Percentiles of the query and of an atlas between which its contrast is measured.
 CONTRAST = (0.5, 99.5)
+#: What joint label fusion makes negative or almost nothing is raised to this: on a label that only some of the atlases
+#: have, the weights of these decide alone.
+LEAST_WEIGHT = 0.01
 #: Memberships that differ by less than this are one opinion.
 SAME_OPINION = 0.02
 
@@ -112,7 +115,8 @@ def patch_weights(
         chunk = voxels[start : start + CHUNK]
         sums = compare(chunk)
         weights = joint_weights(sums**settings.beta, settings.alpha) if joint else local_weights(sums, settings.beta)
-        found[(slice(None), *chunk.T)] = weights.T
+        weights = np.maximum(weights, LEAST_WEIGHT)
+        found[(slice(None), *chunk.T)] = (weights / weights.sum(axis=-1, keepdims=True)).T
     means = found[:, disputed].mean(axis=1) if len(voxels) else found[:, 0, 0, 0]
     return np.stack([_finer(weight, grid, query.grid) for weight in found]), [float(mean) for mean in means]
 
