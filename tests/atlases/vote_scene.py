@@ -7,7 +7,7 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.atlases.warped import WarpedAtlas
 from atlassegfm.volume import Grid, Volume
 
-GRID = Grid((24, 20, 16), np.diag([1.0, 1.0, 2.0, 1.0]))
+GRID = Grid((24, 20, 16), np.diag([4.0, 4.0, 6.0, 1.0]))
 WHOLE = tuple(slice(0, n) for n in GRID.shape)
 
 

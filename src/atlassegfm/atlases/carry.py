@@ -28,6 +28,8 @@ from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.resampling import resample_image
 from atlassegfm.volume import Volume
 
+#: Weights grow with this power of an atlas's agreement with the others, which is taken to be no less than the least.
+TRUST, LEAST_AGREEMENT = 2.0, 0.01
 #: Registers: fixed image, moving image, method (None: the run's), what it is called while it goes on.
 Register = Callable[[Volume, Volume, str | None, str], RegistrationResult]
 
@@ -218,7 +220,8 @@ def _fused(used: list[Candidate], query: Volume, part: Box, label_fusion: str) -
     """Label map on the query's grid from the vote, and the weights of the atlases."""
     warped = [c.warped for c in used]
     piece = Volume(query.data[part], query.grid.cropped(part))
-    votes, weights = fused_labels(label_fusion, piece, warped)
+    trust = [max(c.agreement, LEAST_AGREEMENT) ** TRUST for c in used]
+    votes, weights = fused_labels(label_fusion, piece, warped, trust)
     competition = LabelCompetition(piece.grid.shape, smallest_label_type(max(labels_of(warped))))
     for value, box, probability in votes:
         competition.add(value, probability, box)

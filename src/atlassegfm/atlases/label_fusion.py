@@ -13,7 +13,7 @@ from atlassegfm.volume import Volume
 
 
 def fused_labels(
-    kind: str, query: Volume, atlases: Sequence[WarpedAtlas]
+    kind: str, query: Volume, atlases: Sequence[WarpedAtlas], trust: Sequence[float] | None = None
 ) -> tuple[Iterator[tuple[int, Box, np.ndarray]], list[float]]:
     """Fuse what the atlases say, label by label.
 
@@ -29,6 +29,8 @@ def fused_labels(
         The part of the query that the atlases were carried to.
     atlases : sequence of WarpedAtlas
         At least one, in any order.
+    trust : sequence of float, optional
+        How far each is trusted as a whole, 0 to 1; "joint" and "weighted" multiply the weights of each place by it.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def fused_labels(
         return _votes(atlases, None), [1.0 / count] * count
     from atlassegfm.atlases.patches import patch_weights
 
-    weights, means = patch_weights(query, atlases, joint=kind == "joint")
+    weights, means = patch_weights(query, atlases, joint=kind == "joint", trust=trust)
     return _votes(atlases, weights), means
 
 

@@ -12,7 +12,7 @@ from atlassegfm.atlases.warped import WarpedAtlas
 #: Fewest atlases among which it can be said which one is off.
 FEWEST = 3
 #: An atlas that agrees with the others by less than this part of what is usual is left out.
-LEAST_PART = 0.75
+LEAST_PART = 0.6
 
 
 def outliers(atlases: Sequence[WarpedAtlas]) -> tuple[list[int], list[float]]:

@@ -39,7 +39,7 @@ SAME_OPINION = 0.02
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """What patches are compared.
+    """What patches are compared; the defaults were chosen in docs/decisions/0015-several-atlases.md.
 
     Parameters
     ----------
@@ -56,12 +56,12 @@ class PatchSettings:
         nothing to compare but noise.
     """
 
-    spacing_mm: float = 2.0
-    patch_radius_mm: float = 5.0
-    search_radius_mm: float = 2.6
-    alpha: float = 0.1
-    beta: float = 2.0
-    noise: float = 0.02
+    spacing_mm: float = 3.0
+    patch_radius_mm: float = 12.0
+    search_radius_mm: float = 0.0
+    alpha: float = 1.0
+    beta: float = 1.0
+    noise: float = 0.05
 
 
 def joint_weights(matrix: np.ndarray, alpha: float) -> np.ndarray:
@@ -82,7 +82,12 @@ def local_weights(matrix: np.ndarray, beta: float) -> np.ndarray:
 
 
 def patch_weights(
-    query: Volume, atlases: Sequence[WarpedAtlas], *, joint: bool, settings: PatchSettings | None = None
+    query: Volume,
+    atlases: Sequence[WarpedAtlas],
+    *,
+    joint: bool,
+    trust: Sequence[float] | None = None,
+    settings: PatchSettings | None = None,
 ) -> tuple[np.ndarray, list[float]]:
     """Weight of each atlas at each voxel of the part.
 
@@ -94,6 +99,8 @@ def patch_weights(
         On the same part, at least two.
     joint : bool
         Joint label fusion, or locally weighted voting.
+    trust : sequence of float, optional
+        Factor for each atlas as a whole.
     settings : PatchSettings, optional
         What is compared.
 
@@ -115,7 +122,7 @@ def patch_weights(
         chunk = voxels[start : start + CHUNK]
         sums = compare(chunk)
         weights = joint_weights(sums**settings.beta, settings.alpha) if joint else local_weights(sums, settings.beta)
-        weights = np.maximum(weights, LEAST_WEIGHT)
+        weights = np.maximum(weights, LEAST_WEIGHT) * (1.0 if trust is None else np.asarray(trust))
         found[(slice(None), *chunk.T)] = (weights / weights.sum(axis=-1, keepdims=True)).T
     means = found[:, disputed].mean(axis=1) if len(voxels) else found[:, 0, 0, 0]
     return np.stack([_finer(weight, grid, query.grid) for weight in found]), [float(mean) for mean in means]
