@@ -29,7 +29,7 @@ from atlassegfm.resampling import resample_image
 from atlassegfm.volume import Volume
 
 #: Weights grow with this power of an atlas's agreement with the others, which is taken to be no less than the least.
-TRUST, LEAST_AGREEMENT = 2.0, 0.01
+TRUST, LEAST_AGREEMENT = 4.0, 0.1
 #: Registers: fixed image, moving image, method (None: the run's), what it is called while it goes on.
 Register = Callable[[Volume, Volume, str | None, str], RegistrationResult]
 
