@@ -99,21 +99,16 @@ class _Run:
         self.warnings += result.warnings
         return result
 
-    def aligned(
-        self, fixed: Volume, moving: Volume, step: str, method: str | None = None, shown: str = ""
-    ) -> RegistrationResult:
-        """One registration, by the run's method unless told otherwise; nothing is said of it but its time."""
-        own = self.options["registration"]
+    def aligned(self, fixed: Volume, moving: Volume, step: str, shown: str = "") -> RegistrationResult:
+        """One registration; nothing is said of it but its time."""
         settings = Settings(
             seed=self.options["seed"],
             device=self.options["device"],
             progress=lambda name, fraction: self.progress(f"{shown or step}: {name}", fraction),
-            options=self.options["registration_options"] if method in (None, own) else {},
+            options=self.options["registration_options"],
         )
-        try:
-            result, saved = self.cache.register(fixed, moving, method or own, settings)
-        finally:
-            self.lap(step)
+        result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
+        self.lap(step)
         if saved is not None:
             known = self.facts.setdefault("seconds_saved", {})
             known[step] = known.get(step, 0.0) + saved
@@ -255,10 +250,14 @@ def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
         found = prior_of_one(atlases[0], forward, run.query)
         run.lap("warp")
         return found
+    # Imported late: torch.
+    from atlassegfm.registration.builtin import likeness
+
     found = prior_of_several(
         atlases,
         run.query,
-        lambda fixed, moving, method, shown: run.aligned(fixed, moving, "registration", method, shown),
+        lambda fixed, moving, shown: run.aligned(fixed, moving, "registration", shown),
+        lambda fixed, moving: likeness(fixed, moving, Settings(device=run.options["device"])),
         most=run.options["most_atlases"],
         label_fusion=run.options["label_fusion"],
         progress=run.progress,

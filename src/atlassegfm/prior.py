@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.atlases.carry import Carried, Register, carry
+from atlassegfm.atlases.carry import Carried, Progress, Register, carry
 from atlassegfm.atlases.matching import match_labels
+from atlassegfm.atlases.ranking import Likeness
 from atlassegfm.label_names import Colour
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.resampling import resample_image, warp_labels
@@ -93,10 +94,11 @@ def prior_of_several(
     atlases: Sequence[Atlas],
     query: Volume,
     register: Register,
+    likeness: Likeness,
     *,
     most: int,
     label_fusion: str,
-    progress: Callable[[str, float], None],
+    progress: Progress,
 ) -> Prior:
     """The prior that several atlases voted; see `atlases.carry.carry`.
 
@@ -109,7 +111,7 @@ def prior_of_several(
     """
     titles = [f"atlas {n + 1}" for n in range(len(atlases))]
     match_labels(atlases, titles)
-    found = carry(atlases, query, register, most=most, label_fusion=label_fusion, progress=progress)
+    found = carry(atlases, query, register, likeness, most=most, label_fusion=label_fusion, progress=progress)
     used = [candidate.atlas for candidate in found.used]
     table = match_labels(used, [f"atlas {candidate.number}" for candidate in found.used])
     support = found.support

@@ -12,7 +12,7 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.atlases.agreement import pairwise_agreement
 from atlassegfm.atlases.label_fusion import fused_labels
 from atlassegfm.atlases.outliers import outliers
-from atlassegfm.atlases.ranking import best, similarities
+from atlassegfm.atlases.ranking import Likeness, best, ranked
 from atlassegfm.atlases.warped import (
     Box,
     Memberships,
@@ -30,8 +30,10 @@ from atlassegfm.volume import Volume
 
 #: Weights grow with this power of an atlas's agreement with the others, which is taken to be no less than the least.
 TRUST, LEAST_AGREEMENT = 4.0, 0.1
-#: Registers: fixed image, moving image, method (None: the run's), what it is called while it goes on.
-Register = Callable[[Volume, Volume, str | None, str], RegistrationResult]
+#: Registers: fixed image, moving image, what it is called while it goes on.
+Register = Callable[[Volume, Volume, str], RegistrationResult]
+#: Told (step, finished fraction).
+Progress = Callable[[str, float], None]
 
 
 @dataclass(eq=False)
@@ -40,7 +42,8 @@ class Candidate:
 
     number: int
     atlas: Atlas
-    similarity: float | None = None
+    likeness: float | None = None
+    chosen: bool = True
     left_out: str = ""
     forward: RegistrationResult | None = None
     memberships: Memberships = field(default_factory=dict)
@@ -54,7 +57,7 @@ class Candidate:
             "atlas": self.number,
             "used": not self.left_out,
             "left_out": self.left_out or None,
-            "similarity": self.similarity,
+            "likeness": self.likeness,
             "agreement": self.agreement,
             "weight": self.weight,
             "taught_the_model": support,
@@ -98,10 +101,11 @@ def carry(
     atlases: Sequence[Atlas],
     query: Volume,
     register: Register,
+    likeness: Likeness,
     *,
     most: int,
     label_fusion: str,
-    progress: Callable[[str, float], None],
+    progress: Progress,
 ) -> Carried:
     """Choose atlases, register them, leave out what failed, vote.
 
@@ -113,6 +117,8 @@ def carry(
         The scan to segment.
     register : callable
         Registers two images; may keep what it found.
+    likeness : callable
+        How alike an atlas's image can be made to the query's, cheaply; asked only when there are more than `most`.
     most : int
         How many atlases are registered at most; of more, those that look most like the query.
     label_fusion : str
@@ -128,7 +134,7 @@ def carry(
     candidates = [Candidate(number + 1, atlas) for number, atlas in enumerate(atlases)]
     # In an order of their own, so that sums and ties come out the same in whatever order they are given.
     ordered = sorted(candidates, key=lambda c: (c.atlas.image.digest(), c.atlas.labels.digest()))
-    chosen = _chosen(ordered, query, register, most)
+    chosen = _chosen(ordered, query, likeness, most, progress)
     for place, candidate in enumerate(chosen):
         progress(f"registration of atlas {candidate.number}", place / len(chosen))
         _register(candidate, query, register)
@@ -144,25 +150,28 @@ def carry(
     return _voted(candidates, _without_outliers(used), query, part, label_fusion)
 
 
-def _chosen(candidates: list[Candidate], query: Volume, register: Register, most: int) -> list[Candidate]:
-    """Those that are registered: all, or the most similar ones."""
+def _chosen(
+    candidates: list[Candidate], query: Volume, likeness: Likeness, most: int, progress: Progress
+) -> list[Candidate]:
+    """Those that are registered: all, or those most alike."""
     if len(candidates) <= most:
         return candidates
-    align = lambda fixed, moving: register(fixed, moving, "affine", "choosing atlases")  # noqa: E731
-    ranked = similarities([c.atlas for c in candidates], query, align)
-    for candidate, found in zip(candidates, ranked, strict=True):
-        candidate.similarity = found.similarity
-        candidate.left_out = found.error or f"{most} others look more like the query"
-    chosen = [candidates[n] for n in best(ranked, most)]
+    progress("choosing atlases", 0.0)
+    found = ranked([c.atlas for c in candidates], query, likeness)
+    for candidate, one in zip(candidates, found, strict=True):
+        candidate.likeness = one.likeness
+        candidate.chosen = bool(one.error)
+        candidate.left_out = one.error or f"{most} others look more like the query"
+    chosen = [candidates[n] for n in best(found, most)]
     for candidate in chosen:
-        candidate.left_out = ""
+        candidate.chosen, candidate.left_out = True, ""
     return chosen
 
 
 def _register(candidate: Candidate, query: Volume, register: Register) -> None:
     """Align one atlas; what fails is noted and left out."""
     try:
-        candidate.forward = register(query, candidate.atlas.image, None, f"registration of atlas {candidate.number}")
+        candidate.forward = register(query, candidate.atlas.image, f"registration of atlas {candidate.number}")
     except RegistrationError as error:
         candidate.left_out = f"could not be registered: {error}"
         return
@@ -205,7 +214,9 @@ def _voted(candidates: list[Candidate], used: list[Candidate], query: Volume, pa
         "agreement": {str(value): round(found, 4) for value, found in agreement.items()},
     }
     warnings = [
-        f"atlas {c.number} is left out: {c.left_out}" for c in candidates if c.left_out and c.similarity is None
+        f"atlas {c.number} is left out: {c.left_out}"
+        for c in candidates
+        if c.left_out and (c.likeness is None or c.forward is not None)
     ]
     warnings += support.forward.warnings
     moved = resample_image(support.atlas.image, query.grid, support.forward.transform)

@@ -1,4 +1,4 @@
-"""Which of many atlases are worth a full registration: those that look most like the query after an affine one."""
+"""Which of many atlases are worth a full registration: those that can be brought to look most like the query."""
 
 from __future__ import annotations
 
@@ -7,44 +7,33 @@ from dataclasses import dataclass
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.volume import Volume
 
-#: Aligns the moving image (second) with the fixed one by an affine map.
-Align = Callable[[Volume, Volume], RegistrationResult]
+#: How alike the second image can be made to the first, cheaply; higher is better.
+Likeness = Callable[[Volume, Volume], float]
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One atlas's similarity to the query after an affine registration; None with the error where there is none."""
+    """One atlas's likeness to the query; None with the error where they could not be aligned."""
 
-    similarity: float | None
+    likeness: float | None
     error: str = ""
 
 
-def similarities(atlases: Sequence[Atlas], query: Volume, align: Align) -> list[Ranked]:
-    """Align each atlas with the query and say how alike they have become.
-
-    Parameters
-    ----------
-    atlases : sequence of Atlas
-        Any number.
-    query : Volume
-        The scan to segment.
-    align : callable
-        The registration method "affine"; its score is compared (see `registration.linear`).
-    """
-    return [_similarity(atlas, query, align) for atlas in atlases]
+def ranked(atlases: Sequence[Atlas], query: Volume, likeness: Likeness) -> list[Ranked]:
+    """The likeness of each atlas to the query, in the order given."""
+    return [_ranked(atlas, query, likeness) for atlas in atlases]
 
 
-def _similarity(atlas: Atlas, query: Volume, align: Align) -> Ranked:
+def _ranked(atlas: Atlas, query: Volume, likeness: Likeness) -> Ranked:
     try:
-        return Ranked(float(align(query, atlas.image).metrics["linear_score"]))
+        return Ranked(round(likeness(query, atlas.image), 5))
     except RegistrationError as error:
         return Ranked(None, str(error))
 
 
-def best(ranked: Sequence[Ranked], count: int) -> list[int]:
-    """Places of the `count` most similar atlases, best first; those that could not be aligned are left out."""
-    usable = [n for n, found in enumerate(ranked) if found.similarity is not None]
-    return sorted(usable, key=lambda n: -ranked[n].similarity)[:count]
+def best(found: Sequence[Ranked], count: int) -> list[int]:
+    """Places of the `count` atlases that are most alike, best first; those that could not be aligned are left out."""
+    usable = [n for n, one in enumerate(found) if one.likeness is not None]
+    return sorted(usable, key=lambda n: -found[n].likeness)[:count]

@@ -31,6 +31,8 @@ LINEAR_VOXELS = (32, 64)
 STARTS = 5
 #: A finest level is made coarser for speed as long as it keeps so many voxels.
 FEWEST_VOXELS = 250_000
+#: What the distance of the maps there and back counts beside the LNCC in `likeness`.
+LIKENESS_APART = 5.0
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
 MIN_LEVEL_VOXELS = 10
 
@@ -238,6 +240,21 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
 def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
     """The default's deformable step from the positions in the headers (the paper's Table 4)."""
     return deformable(fixed, moving, settings, dof=0)
+
+
+def likeness(fixed: Volume, moving: Volume, settings: Settings) -> float:
+    """How well two images can be brought together, as the coarsest deformable level sees it; higher is better.
+
+    LNCC less `LIKENESS_APART` times the distance of the maps there and back (`Candidate.apart`): which of several images
+    deserve to be registered with one `fixed` as a whole (docs/decisions/0015-several-atlases.md).
+
+    Raises
+    ------
+    RegistrationError
+        If no alignment was found.
+    """
+    best = _Search(fixed, moving, settings, PLANS["default"]).best(12)
+    return best.lncc - LIKENESS_APART * best.apart
 
 
 def rigid_deformable(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
