@@ -108,6 +108,15 @@ def test_of_many_the_most_similar_ones_are_registered():
     # They are no failure: nobody has to be warned.
     assert found.warnings == []
 
+    def blind(fixed, moving):
+        if moving is many[0].image:
+            raise RegistrationError("nowhere alike")
+        return alike(fixed, moving)
+
+    found = carried(many, noted, blind, most=2)
+    assert found.warnings == ["atlas 1 is left out: nowhere alike"]
+    assert entries(found)[1]["likeness"] is None
+
 
 def test_the_lesson_is_without_the_vote_of_the_atlas_that_is_taught():
     found = carried([atlas(0, 1), atlas(3, 2)])

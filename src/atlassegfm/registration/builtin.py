@@ -245,8 +245,8 @@ def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> Regist
 def likeness(fixed: Volume, moving: Volume, settings: Settings) -> float:
     """How well two images can be brought together, as the coarsest deformable level sees it; higher is better.
 
-    LNCC less `LIKENESS_APART` times the distance of the maps there and back (`Candidate.apart`): which of several images
-    deserve to be registered with one `fixed` as a whole (docs/decisions/0015-several-atlases.md).
+    LNCC less `LIKENESS_APART` times the distance of the maps there and back (`Candidate.apart`): which of several
+    images deserve to be registered with one `fixed` as a whole (docs/decisions/0015-several-atlases.md).
 
     Raises
     ------
