@@ -172,27 +172,27 @@ def run_and_tell(
     start = time.perf_counter()
     with output_folder(out):
         prepare_compute()
-        voxels = _check_atlas(settings)
+        voxels, *others = _check_atlases(settings)
         device = _device(settings.options["device"], work.get("dask"))
 
         from atlassegfm.cohort.memory import auto_jobs
         from atlassegfm.cohort.runner import Work, run_cohort
 
-        jobs = jobs or auto_jobs(voxels, len(queries), device)
+        jobs = jobs or auto_jobs(voxels, len(queries), device, further=sum(others))
         settings = replace(settings, options={**settings.options, "device": device})
         with CohortProgress(quiet=as_json) as progress:
             cohort = run_cohort(queries, settings, out, Work(**{**work, "jobs": jobs}), progress)
     _finish(cohort, time.perf_counter() - start, as_json=as_json)
 
 
-def _check_atlas(settings: CohortSettings) -> int:
-    """Read the cohort's atlases once to see that they can be used; the voxels of the largest."""
+def _check_atlases(settings: CohortSettings) -> list[int]:
+    """Read the cohort's atlases once to see that they can be used; their voxels, the largest first."""
     from atlassegfm.atlases.loading import load_atlases
     from atlassegfm.cli_display import say_notices
 
     atlases = load_atlases(settings.atlases, **settings.choices)
     say_notices(atlases)
-    return max(atlas.image.data.size for atlas in atlases)
+    return sorted((atlas.image.data.size for atlas in atlases), reverse=True)
 
 
 def _device(wanted: str, dask: DaskChoice | None) -> str:

@@ -260,6 +260,7 @@ def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
         lambda fixed, moving: likeness(fixed, moving, Settings(device=run.options["device"])),
         most=run.options["most_atlases"],
         label_fusion=run.options["label_fusion"],
+        teach=run.options["model"] != "none",
         progress=run.progress,
     )
     run.facts |= {"registration": found.teacher.forward.metrics, "atlases": found.facts}

@@ -98,6 +98,7 @@ def prior_of_several(
     *,
     most: int,
     label_fusion: str,
+    teach: bool,
     progress: Progress,
 ) -> Prior:
     """The prior that several atlases voted; see `atlases.carry.carry`.
@@ -111,7 +112,9 @@ def prior_of_several(
     """
     titles = [f"atlas {n + 1}" for n in range(len(atlases))]
     match_labels(atlases, titles)
-    found = carry(atlases, query, register, likeness, most=most, label_fusion=label_fusion, progress=progress)
+    found = carry(
+        atlases, query, register, likeness, most=most, label_fusion=label_fusion, teach=teach, progress=progress
+    )
     used = [candidate.atlas for candidate in found.used]
     table = match_labels(used, [f"atlas {candidate.number}" for candidate in found.used])
     support = found.support

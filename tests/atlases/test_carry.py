@@ -22,9 +22,8 @@ def alike(fixed, moving):
 
 
 def carried(atlases, register=aligned, likeness=alike, most=5, label_fusion="joint"):
-    return carry(
-        atlases, QUERY, register, likeness, most=most, label_fusion=label_fusion, progress=lambda step, fraction: None
-    )
+    more = {"teach": True, "progress": lambda step, fraction: None}
+    return carry(atlases, QUERY, register, likeness, most=most, label_fusion=label_fusion, **more)
 
 
 def entries(found):

@@ -105,6 +105,7 @@ def carry(
     *,
     most: int,
     label_fusion: str,
+    teach: bool,
     progress: Progress,
 ) -> Carried:
     """Choose atlases, register them, leave out what failed, vote.
@@ -123,6 +124,8 @@ def carry(
         How many atlases are registered at most; of more, those that look most like the query.
     label_fusion : str
         A name out of `atlases.LABEL_FUSIONS`.
+    teach : bool
+        Whether a model will learn, so that a lesson is needed; else it is the prior.
     progress : callable
         Told (step, finished fraction).
 
@@ -147,7 +150,7 @@ def carry(
     for candidate in used:
         transform = candidate.forward.transform
         candidate.warped = warp_atlas(candidate.atlas, candidate.memberships, query.grid, part, transform)
-    return _voted(candidates, _without_outliers(used), query, part, label_fusion)
+    return _voted(candidates, _without_outliers(used), query, part, label_fusion, teach=teach)
 
 
 def _chosen(
@@ -199,25 +202,23 @@ def _without_outliers(used: list[Candidate]) -> list[Candidate]:
     return [c for c in used if not c.left_out]
 
 
-def _voted(candidates: list[Candidate], used: list[Candidate], query: Volume, part: Box, label_fusion: str) -> Carried:
+def _voted(
+    candidates: list[Candidate], used: list[Candidate], query: Volume, part: Box, label_fusion: str, *, teach: bool
+) -> Carried:
     """Fuse the labels of those that are left and put together what is known."""
     support = max(used, key=lambda c: (len(c.memberships), c.agreement))
     prior, weights = _fused(used, query, part, label_fusion)
     for candidate, weight in zip(used, weights, strict=True):
         candidate.weight = round(weight, 4)
     others = [c for c in used if c is not support]
-    lesson = _fused(others, query, part, label_fusion)[0] if others else prior
+    lesson = _fused(others, query, part, label_fusion)[0] if others and teach else prior
     agreement = pairwise_agreement([c.warped for c in used])
     facts = {
         "label_fusion": label_fusion,
         "list": [c.entry(support=c is support) for c in candidates],
         "agreement": {str(value): round(found, 4) for value, found in agreement.items()},
     }
-    warnings = [
-        f"atlas {c.number} is left out: {c.left_out}"
-        for c in candidates
-        if c.left_out and (c.likeness is None or c.forward is not None)
-    ]
+    warnings = [f"atlas {c.number} is left out: {c.left_out}" for c in candidates if c.left_out and c.chosen]
     warnings += support.forward.warnings
     moved = resample_image(support.atlas.image, query.grid, support.forward.transform)
     order = [support, *sorted(others, key=lambda c: -c.agreement)]
