@@ -13,6 +13,7 @@ import numpy as np
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
+from atlassegfm.atlases.carry import VoteSettings
 from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.errors import InputError
@@ -258,10 +259,8 @@ def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
         run.query,
         lambda fixed, moving, shown: run.aligned(fixed, moving, "registration", shown),
         lambda fixed, moving: likeness(fixed, moving, Settings(device=run.options["device"])),
-        most=run.options["most_atlases"],
-        label_fusion=run.options["label_fusion"],
-        teach=run.options["model"] != "none",
-        progress=run.progress,
+        VoteSettings(run.options["most_atlases"], run.options["label_fusion"], run.options["model"] != "none"),
+        run.progress,
     )
     run.facts |= {"registration": found.teacher.forward.metrics, "atlases": found.facts}
     run.warnings += found.warnings

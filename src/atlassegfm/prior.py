@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.atlases.carry import Carried, Progress, Register, carry
+from atlassegfm.atlases.carry import Carried, Progress, Register, VoteSettings, carry
 from atlassegfm.atlases.matching import match_labels
 from atlassegfm.atlases.ranking import Likeness
 from atlassegfm.label_names import Colour
@@ -95,13 +95,10 @@ def prior_of_several(
     query: Volume,
     register: Register,
     likeness: Likeness,
-    *,
-    most: int,
-    label_fusion: str,
-    teach: bool,
+    settings: VoteSettings,
     progress: Progress,
 ) -> Prior:
-    """The prior that several atlases voted; see `atlases.carry.carry`.
+    """The prior that several atlases voted; parameters as for `atlases.carry.carry`.
 
     Raises
     ------
@@ -112,9 +109,7 @@ def prior_of_several(
     """
     titles = [f"atlas {n + 1}" for n in range(len(atlases))]
     match_labels(atlases, titles)
-    found = carry(
-        atlases, query, register, likeness, most=most, label_fusion=label_fusion, teach=teach, progress=progress
-    )
+    found = carry(atlases, query, register, likeness, settings, progress)
     used = [candidate.atlas for candidate in found.used]
     table = match_labels(used, [f"atlas {candidate.number}" for candidate in found.used])
     support = found.support

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from vote_scene import atlas, scan, truth
 
-from atlassegfm.atlases.carry import carry
+from atlassegfm.atlases.carry import VoteSettings, carry
 from atlassegfm.errors import RegistrationError
 from atlassegfm.overlap import dice
 from atlassegfm.registration.result import RegistrationResult
@@ -22,8 +22,8 @@ def alike(fixed, moving):
 
 
 def carried(atlases, register=aligned, likeness=alike, most=5, label_fusion="joint"):
-    more = {"teach": True, "progress": lambda step, fraction: None}
-    return carry(atlases, QUERY, register, likeness, most=most, label_fusion=label_fusion, **more)
+    settings = VoteSettings(most, label_fusion)
+    return carry(atlases, QUERY, register, likeness, settings, lambda step, fraction: None)
 
 
 def entries(found):

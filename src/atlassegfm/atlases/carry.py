@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
 from atlassegfm.atlases.agreement import pairwise_agreement
 from atlassegfm.atlases.label_fusion import fused_labels
 from atlassegfm.atlases.outliers import outliers
@@ -34,6 +35,25 @@ TRUST, LEAST_AGREEMENT = 4.0, 0.1
 Register = Callable[[Volume, Volume, str], RegistrationResult]
 #: Told (step, finished fraction).
 Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class VoteSettings:
+    """How several atlases are brought together.
+
+    Parameters
+    ----------
+    most : int
+        How many are registered at most; of more, those that look most like the query.
+    label_fusion : str
+        A name out of `atlases.LABEL_FUSIONS`.
+    teach : bool
+        Whether a model will learn, so that a lesson is needed.
+    """
+
+    most: int = MOST_ATLASES
+    label_fusion: str = LABEL_FUSIONS[0]
+    teach: bool = True
 
 
 @dataclass(eq=False)
@@ -102,10 +122,7 @@ def carry(
     query: Volume,
     register: Register,
     likeness: Likeness,
-    *,
-    most: int,
-    label_fusion: str,
-    teach: bool,
+    settings: VoteSettings,
     progress: Progress,
 ) -> Carried:
     """Choose atlases, register them, leave out what failed, vote.
@@ -119,13 +136,9 @@ def carry(
     register : callable
         Registers two images; may keep what it found.
     likeness : callable
-        How alike an atlas's image can be made to the query's, cheaply; asked only when there are more than `most`.
-    most : int
-        How many atlases are registered at most; of more, those that look most like the query.
-    label_fusion : str
-        A name out of `atlases.LABEL_FUSIONS`.
-    teach : bool
-        Whether a model will learn, so that a lesson is needed; else it is the prior.
+        How alike an atlas's image can be made to the query's, cheaply; asked only when a choice has to be made.
+    settings : VoteSettings
+        How many take part, and how they vote.
     progress : callable
         Told (step, finished fraction).
 
@@ -137,7 +150,7 @@ def carry(
     candidates = [Candidate(number + 1, atlas) for number, atlas in enumerate(atlases)]
     # In an order of their own, so that sums and ties come out the same in whatever order they are given.
     ordered = sorted(candidates, key=lambda c: (c.atlas.image.digest(), c.atlas.labels.digest()))
-    chosen = _chosen(ordered, query, likeness, most, progress)
+    chosen = _chosen(ordered, query, likeness, settings.most, progress)
     for place, candidate in enumerate(chosen):
         progress(f"registration of atlas {candidate.number}", place / len(chosen))
         _register(candidate, query, register)
@@ -150,7 +163,7 @@ def carry(
     for candidate in used:
         transform = candidate.forward.transform
         candidate.warped = warp_atlas(candidate.atlas, candidate.memberships, query.grid, part, transform)
-    return _voted(candidates, _without_outliers(used), query, part, label_fusion, teach=teach)
+    return _voted(candidates, _without_outliers(used), query, part, settings)
 
 
 def _chosen(
@@ -203,18 +216,18 @@ def _without_outliers(used: list[Candidate]) -> list[Candidate]:
 
 
 def _voted(
-    candidates: list[Candidate], used: list[Candidate], query: Volume, part: Box, label_fusion: str, *, teach: bool
+    candidates: list[Candidate], used: list[Candidate], query: Volume, part: Box, settings: VoteSettings
 ) -> Carried:
     """Fuse the labels of those that are left and put together what is known."""
     support = max(used, key=lambda c: (len(c.memberships), c.agreement))
-    prior, weights = _fused(used, query, part, label_fusion)
+    prior, weights = _fused(used, query, part, settings.label_fusion)
     for candidate, weight in zip(used, weights, strict=True):
         candidate.weight = round(weight, 4)
     others = [c for c in used if c is not support]
-    lesson = _fused(others, query, part, label_fusion)[0] if others and teach else prior
+    lesson = _fused(others, query, part, settings.label_fusion)[0] if others and settings.teach else prior
     agreement = pairwise_agreement([c.warped for c in used])
     facts = {
-        "label_fusion": label_fusion,
+        "label_fusion": settings.label_fusion,
         "list": [c.entry(support=c is support) for c in candidates],
         "agreement": {str(value): round(found, 4) for value, found in agreement.items()},
     }
