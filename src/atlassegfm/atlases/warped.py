@@ -9,7 +9,7 @@ import numpy as np
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.registration.transform import Transform
-from atlassegfm.resampling import label_membership_crop, resample_image
+from atlassegfm.resampling import carrying_method, label_membership_crop, resample_image
 from atlassegfm.volume import Grid, bounding_box
 
 Box = tuple[slice, ...]
@@ -68,8 +68,9 @@ Memberships = dict[int, tuple[Box, np.ndarray]]
 def carried_memberships(atlas: Atlas, grid: Grid, transform: Transform) -> Memberships:
     """Memberships of an atlas's labels on the query's grid, float16, each on the smallest box that holds it."""
     found: Memberships = {}
+    method = carrying_method(atlas.labels.grid, grid, transform)
     for value in atlas.values:
-        carried = label_membership_crop(atlas.labels, value, grid, transform, method="gaussian")
+        carried = label_membership_crop(atlas.labels, value, grid, transform, method=method)
         tight = None if carried is None else bounding_box(carried[1] > TINY)
         if tight is not None:
             box = tuple(slice(o.start + t.start, o.start + t.stop) for o, t in zip(carried[0], tight, strict=True))
