@@ -100,7 +100,7 @@ def test_registration_alone_is_the_warped_label(atlas, pair):
 
 
 def test_no_query_label_can_reach_the_code():
-    """Nothing that `segment` takes can carry a label of the query: the only label maps among its arguments are atlases."""
+    """Nothing that `segment` takes can carry a label of the query: the only label maps it takes are of atlases."""
     assert list(inspect.signature(segment).parameters) == [
         "atlas",
         "query",
