@@ -5,6 +5,7 @@ import pytest
 from vote_scene import GRID, scan, warped
 
 from atlassegfm.atlases.patches import PatchSettings, joint_weights, local_weights, patch_weights
+from atlassegfm.volume import Grid
 
 
 def test_joint_weights_by_hand():
@@ -44,3 +45,10 @@ def test_the_search_window_forgives_a_small_shift():
         for radius in (0.0, 4.0)
     ]
     assert near[1] > near[0] > 0.5
+
+
+def test_patches_shrink_with_small_scans():
+    body, mouse = (PatchSettings.of_scan(Grid((50, 50, 50), np.diag([s, s, s, 1.0]))) for s in (6.0, 0.3))
+    assert body == PatchSettings()
+    assert mouse.patch_radius_mm == pytest.approx(1.5)
+    assert mouse.spacing_mm == pytest.approx(0.375)

@@ -246,7 +246,7 @@ def _fused(used: list[Candidate], query: Volume, part: Box, label_fusion: str) -
     warped = [c.warped for c in used]
     piece = Volume(query.data[part], query.grid.cropped(part))
     trust = [max(c.agreement, LEAST_AGREEMENT) ** TRUST for c in used]
-    votes, weights = fused_labels(label_fusion, piece, warped, trust)
+    votes, weights = fused_labels(label_fusion, piece, warped, trust, query.grid)
     competition = LabelCompetition(piece.grid.shape, smallest_label_type(max(labels_of(warped))))
     for value, box, probability in votes:
         competition.add(value, probability, box)

@@ -9,11 +9,15 @@ import numpy as np
 from atlassegfm.atlases import LABEL_FUSIONS
 from atlassegfm.atlases.warped import Box, WarpedAtlas, label_box, labels_of
 from atlassegfm.errors import InputError
-from atlassegfm.volume import Volume
+from atlassegfm.volume import Grid, Volume
 
 
 def fused_labels(
-    kind: str, query: Volume, atlases: Sequence[WarpedAtlas], trust: Sequence[float] | None = None
+    kind: str,
+    query: Volume,
+    atlases: Sequence[WarpedAtlas],
+    trust: Sequence[float] | None = None,
+    whole: Grid | None = None,
 ) -> tuple[Iterator[tuple[int, Box, np.ndarray]], list[float]]:
     """Fuse what the atlases say, label by label.
 
@@ -31,6 +35,8 @@ def fused_labels(
         At least one, in any order.
     trust : sequence of float, optional
         How far each is trusted as a whole, 0 to 1; "joint" and "weighted" multiply the weights of each place by it.
+    whole : Grid, optional
+        Of the whole query, whose size says what patches are compared; the part's if None.
 
     Returns
     -------
@@ -53,9 +59,10 @@ def fused_labels(
         return staple_labels(atlases), [1.0 / count] * count
     if kind in ("staple", "majority") or count == 1:
         return _votes(atlases, None), [1.0 / count] * count
-    from atlassegfm.atlases.patches import patch_weights
+    from atlassegfm.atlases.patches import PatchSettings, patch_weights
 
-    weights, means = patch_weights(query, atlases, joint=kind == "joint", trust=trust)
+    settings = PatchSettings.of_scan(whole or query.grid)
+    weights, means = patch_weights(query, atlases, joint=kind == "joint", trust=trust, settings=settings)
     return _votes(atlases, weights), means
 
 

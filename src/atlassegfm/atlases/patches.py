@@ -28,6 +28,8 @@ from atlassegfm.volume import Grid, Volume
 
 #: Voxels whose matrices are in memory at a time.
 CHUNK = 100_000
+#: Largest radius of a patch, as part of the scan's size (cube root of its volume).
+LARGEST_PATCH = 0.1
 #: Percentiles of the query and of an atlas between which its contrast is measured.
 CONTRAST = (0.5, 99.5)
 #: What joint label fusion makes negative or almost nothing is raised to this: on a label that only some of the atlases
@@ -62,6 +64,13 @@ class PatchSettings:
     alpha: float = 1.0
     beta: float = 1.0
     noise: float = 0.05
+
+    @classmethod
+    def of_scan(cls, grid: Grid) -> PatchSettings:
+        """Those of a body, or the same part of a smaller scan."""
+        size = float(np.cbrt(np.prod(grid.extent_mm)))
+        small = min(1.0, LARGEST_PATCH * size / cls.patch_radius_mm)
+        return cls(spacing_mm=small * cls.spacing_mm, patch_radius_mm=small * cls.patch_radius_mm)
 
 
 def joint_weights(matrix: np.ndarray, alpha: float) -> np.ndarray:
