@@ -165,7 +165,7 @@ What several labelled scans bring over one ([how to use them](../how-to-several-
 then over queries. Each query is segmented from every atlas alone and from all of them together; a query's labels are
 used for measuring only. *Mean atlas* is the mean over the atlases alone, *best atlas* the one that is best on average
 over the queries, *best for each query* what nobody can know beforehand. The scans are few; parameters were chosen on
-other queries ([decision 15](../decisions/0015-several-atlases.md)).
+other queries, but for the size of patches on small scans ([decision 15](../decisions/0015-several-atlases.md)).
 
 `python benchmarks/atlases.py` measures and writes this page. Seconds were taken beside other work on the machine.
 """
