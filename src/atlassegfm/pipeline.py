@@ -30,6 +30,7 @@ from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import resample_image, warp_labels
 from atlassegfm.runtime import prepare_compute, resolve_device
+from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
 from atlassegfm.volume import Volume, bounding_box
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,9 @@ class Segmentation:
     probabilities : dict of int to (box, float32 array)
         Per label value the fused probability within a box of the grid, outside of which it is 0; empty unless asked
         for.
+    masks : dict of int to (box, bool array)
+        Per label value its voxels within a box of the grid, decided by itself whatever the others claim; empty unless
+        asked for.
     """
 
     labels: Volume
@@ -71,6 +75,7 @@ class Segmentation:
     report: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
+    masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
 
 
 class _Run:
@@ -84,6 +89,7 @@ class _Run:
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
         self.probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
+        self.masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
@@ -121,6 +127,7 @@ def segment(
     progress: Progress | None = None,
     cache: RegistrationCache | None = None,
     keep_probabilities: bool = False,
+    overlapping: bool = False,
     model_options: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
     weights_sha256: str | None = None,
@@ -159,6 +166,9 @@ def segment(
         found again had taken.
     keep_probabilities : bool
         Whether the result has the probabilities behind its labels; "none" as model has none.
+    overlapping : bool
+        Whether the result also has a mask per label that is decided by itself; the report's volumes are those of the
+        masks then. Registration alone carries one label map, whose labels do not overlap.
     model_options : mapping, optional
         What that model takes beyond seed and device, such as ``{"axis": "axial"}`` for "medsam".
     weights : str or Path, optional
@@ -198,8 +208,9 @@ def segment(
     prior = warp_labels(atlas.labels, query.grid, forward.transform)
     moved = resample_image(atlas.image, query.grid, forward.transform)
     run.lap("warp")
+    suspicions = _suspicions(run, forward)
     if session is None:
-        judged = _judge_registration(run, forward, prior, moved)
+        judged = _judge_registration(run, forward, prior, moved, suspicions)
         return _finish(run, prior, prior, None, judged)
     backward = run.registered(atlas.image, query, "reverse registration")
     returned = warp_labels(prior, atlas.image.grid, backward.transform)
@@ -210,8 +221,9 @@ def segment(
     learnt = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    judge_label = LabelJudge(atlas, query, moved, forward, returned, backward)
-    run.probabilities = {} if keep_probabilities else None
+    learnt = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
+    judge_label = LabelJudge(atlas, query, moved, forward, returned, backward, learnt, suspicions)
+    run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
     labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
     info = model_info(model)
     run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
@@ -274,9 +286,21 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     return fusions
 
 
-def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, moved: Volume) -> dict[int, Quality]:
+def _suspicions(run: _Run, forward: RegistrationResult) -> list[str]:
+    """What speaks against this atlas for this query, or against an atlas for some labels; told as warnings too."""
+    found = suspicions_of_pair(run.atlas.image, run.query, forward, run.options["device"])
+    named = {name: suspicions_of_label(name) for name in run.atlas.names.values()}
+    run.warnings += [*found, *(f"{name}: {why}" for name, reasons in named.items() for why in reasons)]
+    run.facts["suspicions"] = found
+    run.lap("suspicions")
+    return found
+
+
+def _judge_registration(
+    run: _Run, forward: RegistrationResult, prior: Volume, moved: Volume, suspicions: list[str]
+) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
-    judge_label = LabelJudge(run.atlas, run.query, moved, forward)
+    judge_label = LabelJudge(run.atlas, run.query, moved, forward, suspicions=suspicions)
     for value in run.atlas.values:
         mask = (prior.data == value).astype(np.float32)
         box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
@@ -309,6 +333,8 @@ def _segment_labels(
         final.add(value, fused, box)
         if run.probabilities is not None:
             run.probabilities[value] = box, fused
+        if run.masks is not None:
+            run.masks[value] = box, fused > 0.5
         judge_label(value, box, fused, prompt.mask[box], answer[box])
     run.lap("model and fusion")
     return Volume(final.result(), grid), Volume(alone.result(), grid)
@@ -321,6 +347,8 @@ def _finish(
     atlas = run.atlas
     dtype = smallest_label_type(max(atlas.values))
     counts = np.bincount(labels.data.ravel(), minlength=max(atlas.values) + 1)
+    for value, (_, mask) in (run.masks or {}).items():
+        counts[value] = np.count_nonzero(mask)
     atlas_counts = np.bincount(atlas.labels.data.ravel(), minlength=max(atlas.values) + 1)
     entries = [
         {
@@ -350,4 +378,5 @@ def _finish(
         report=report,
         warnings=warnings,
         probabilities=run.probabilities or {},
+        masks=run.masks or {},
     )

@@ -9,7 +9,7 @@ from atlassegfm.quality.signals import (
     border_entropy,
     cut_fraction,
     expected_volume,
-    local_similarity,
+    likenesses,
     measure,
 )
 from atlassegfm.quality.verdict import CHECK, DO_NOT_USE, GOOD, Quality, judge
@@ -24,6 +24,6 @@ __all__ = [
     "cut_fraction",
     "expected_volume",
     "judge",
-    "local_similarity",
+    "likenesses",
     "measure",
 ]

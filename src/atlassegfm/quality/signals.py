@@ -44,6 +44,14 @@ class Signals:
         Share of the label that lies outside the query's field of view.
     similarity : float
         Mean squared local correlation of query and warped atlas image in and around the label, 0 to 1.
+    likeness : float
+        Correlation of both over the same voxels as a whole, -1 to 1.
+    border_dice : float
+        Dice of those displaced copies of the label on the atlas whose borders look as wrong (`borders.BorderCurve`).
+    apart : float
+        Mean distance of the maps there and back at the border of the result, relative to the label's `radius`.
+    atlas_dice : float
+        Dice that the method reached on the atlas from a displaced prior.
     """
 
     empty: bool = False
@@ -53,6 +61,10 @@ class Signals:
     volume_ratio: float | None = None
     cut_fraction: float | None = None
     similarity: float | None = None
+    likeness: float | None = None
+    border_dice: float | None = None
+    apart: float | None = None
+    atlas_dice: float | None = None
 
 
 def measure(
@@ -101,9 +113,9 @@ def measure(
     if expected_ml is not None and expected_ml * (1.0 - (cut or 0.0)) > 0:
         volume = np.count_nonzero(result) * float(np.prod(spacing)) / 1000.0
         ratio = volume / (expected_ml * (1.0 - (cut or 0.0)))
-    similar = None
+    similar, like = None, None
     if fixed is not None and moved is not None:
-        similar = local_similarity(fixed, moved, result | prior, spacing)
+        similar, like = likenesses(fixed, moved, result | prior, spacing)
     return Signals(
         empty=not result.any(),
         roundtrip_dice=roundtrip,
@@ -112,6 +124,7 @@ def measure(
         volume_ratio=ratio,
         cut_fraction=cut,
         similarity=similar,
+        likeness=like,
     )
 
 
@@ -174,23 +187,25 @@ def cut_fraction(labels: Volume, value: int, grid: Grid, to_query: PointMap) -> 
     return float(1.0 - seen.mean())
 
 
-def local_similarity(fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spacing: Sequence[float]) -> float | None:
-    """Mean squared local correlation of two images in and around a mask, 0 to 1.
+def likenesses(
+    fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spacing: Sequence[float]
+) -> tuple[float | None, float | None]:
+    """Mean squared local correlation of two images in and around a mask, and their correlation there as a whole.
 
-    Windows reach `WINDOW_MM` to each side; the mean runs over the mask and `SURROUNDINGS_MM` around it. Squared, it
-    does not mind inverted contrast. Windows in which either image is constant count as 0.
+    Both run over the mask and `SURROUNDINGS_MM` around it. The windows of the local one reach `WINDOW_MM` to each side;
+    squared, it does not mind inverted contrast. Windows in which either image is constant count as 0.
 
     Returns
     -------
-    float or None
-        None for an empty mask.
+    tuple of float or None
+        In [0, 1] and in [-1, 1]; None for an empty mask.
     """
     size = np.asarray(spacing, dtype=float)
     window = (2 * np.maximum(1, np.round(WINDOW_MM / size)) + 1).astype(int)
     around = np.ceil(SURROUNDINGS_MM / size).astype(int)
     box = bounding_box(mask, around + window)
     if box is None:
-        return None
+        return None, None
     f, m = (np.asarray(x[box], dtype=np.float64) for x in (fixed, moved))
     f, m = f - f.mean(), m - m.mean()
     mean = {
@@ -201,4 +216,31 @@ def local_similarity(fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spa
     flat = (var_f <= 1e-6 * f.var()) | (var_m <= 1e-6 * m.var())
     cc = np.where(flat, 0.0, cov**2 / np.where(flat, 1.0, var_f * var_m))
     near = edt.edt(np.ascontiguousarray(~mask[box]), anisotropy=tuple(size.tolist())) <= SURROUNDINGS_MM
-    return float(np.clip(cc, 0.0, 1.0)[near].mean())
+    constant = np.ptp(f[near]) <= 0 or np.ptp(m[near]) <= 0
+    whole = 0.0 if constant else float(np.corrcoef(f[near], m[near])[0, 1])
+    return float(np.clip(cc, 0.0, 1.0)[near].mean()), whole
+
+
+def radius(mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Three times volume over surface, in mm: the radius of a ball that is as thick; 0 for an empty mask.
+
+    The surface is that of the voxels' faces times 2/3, which is what they exceed a smooth surface by on average over
+    its directions.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return 0.0
+    part, size = np.pad(mask[box], 1).astype(np.int8), np.asarray(spacing, dtype=float)
+    faces = sum(np.count_nonzero(np.diff(part, axis=a)) * float(np.prod(np.delete(size, a))) for a in range(3))
+    return float(3.0 * np.count_nonzero(part) * np.prod(size) / (2.0 / 3.0 * faces))
+
+
+def border_points(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """World points (n, 3), RAS+ mm, of the voxels at the border of a mask on `grid`; some of them where they are many."""
+    border = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    return grid.to_world(border[:: max(1, -(-len(border) // MAX_POINTS))])
+
+
+def sampled(volume: Volume, points: np.ndarray) -> np.ndarray:
+    """Values (n,) of an image at world points (n, 3), trilinear; beyond the image those of its border."""
+    return ndimage.map_coordinates(volume.data, volume.grid.to_voxel(points).T, order=1, mode="nearest")

@@ -216,7 +216,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
-    field, history, folding = register_deformable(
+    bent = register_deformable(
         levels, best, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
     )
     search.clock.lap("deformable")
@@ -227,12 +227,13 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         "inverse_consistency_percent": round(100 * best.apart, 3),
         "overlap": round(best.met, 4),
         "working_spacing_mm": search.spacing,
-        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
-        "steps": [len(values) for values in history],
-        "folding_percent": folding,
+        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in bent.history],
+        "steps": [len(values) for values in bent.history],
+        "folding_percent": bent.folding,
     }
     warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
-    return RegistrationResult(Transform((field, Affine(best.matrix))), facts, search.clock.seconds, warnings)
+    chain = Transform((bent.field, Affine(best.matrix)))
+    return RegistrationResult(chain, facts, search.clock.seconds, warnings, bent.apart)
 
 
 def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:

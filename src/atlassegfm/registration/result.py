@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atlassegfm.registration.transform import Transform
+from atlassegfm.volume import Volume
 
 #: Told (name of the step, finished fraction in [0, 1]).
 Progress = Callable[[str, float], None]
@@ -53,9 +54,12 @@ class RegistrationResult:
         Wall seconds per stage.
     warnings : list of str
         What the user should know.
+    apart : Volume or None
+        Distance in mm of the maps there and back, on a grid over the fixed image, from methods that go both ways.
     """
 
     transform: Transform
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    apart: Volume | None = None

@@ -1,0 +1,158 @@
+"""Fit the quality estimate to synthetic scenes: src/atlassegfm/quality/calibration.json. No scan of anybody is read.
+
+    python benchmarks/quality_calibration.py --scenes 120   # goes on where an interrupted run ended
+    python benchmarks/quality_calibration.py --fit-only     # from the scenes that are there
+
+The scenes are those of `quality_scenes`. Each leaves a file in --folder and is not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.special import expit, logit
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "src" / "atlassegfm" / "quality" / "calibration.json"
+#: The trees learn from so many voxels per label: enough for scenes of this size.
+SAMPLES = 1_500
+#: Dice of results whose signals are the usual ones; true values that are believed to mean something.
+FAIR, BELIEVED = 0.7, (0.05, 0.97)
+#: Strength of the ridge, in rows of unit variance; folds of scenes for the interval.
+RIDGE, FOLDS = 3.0, 5
+
+
+def measured(seed):
+    """One row per label of a scene: signals and true Dice, of the method with a model and of registration alone."""
+    from atlassegfm.atlas import Atlas
+    from atlassegfm.errors import RegistrationError
+    from atlassegfm.models import voxelwise
+    from atlassegfm.overlap import dice
+    from atlassegfm.pipeline import segment
+    from quality_scenes import pair
+
+    voxelwise.SAMPLES = voxelwise.FEWEST_SAMPLES = SAMPLES
+    made = pair(seed)
+    if made is None:
+        return []
+    (image, labels), (query, truth), bending = made
+    values = [int(v) for v in np.unique(labels.data) if v and np.count_nonzero(labels.data == v) >= 50]
+    if not values:
+        return []
+    atlas = Atlas(image, labels, {v: f"structure {v}" for v in values})
+    try:
+        found = segment(atlas, query, model="builtin-trees", registration_options={"quality": "fast"})
+    except RegistrationError:
+        return []
+    return [
+        {
+            "seed": seed,
+            "bending": bending,
+            "dice": float(dice(found.labels.data == e["value"], truth.data == e["value"])),
+            "doubts": found.report["registration"]["doubts"],
+            **e["quality"]["signals"],
+        }
+        for e in found.report["labels"]
+        if np.count_nonzero(truth.data == e["value"])
+    ]
+
+
+def fitted(rows):
+    """Non-negative ridge regression of the log-odds of the Dice on the views of the signals."""
+    from atlassegfm.quality.calibration import VIEWS
+
+    fair = [row for row in rows if row["dice"] >= FAIR]
+    usual = {k: float(np.median([view(row[k]) for row in fair if row[k] is not None])) for k, view in VIEWS.items()}
+    views = np.array([[0.0 if r[k] is None else VIEWS[k](r[k]) - usual[k] for k in VIEWS] for r in rows])
+    scale = views.std(axis=0) + 1e-6
+    # The intercept may be of either sign, so that it takes two columns.
+    design = np.column_stack([views / scale, np.ones(len(rows)), -np.ones(len(rows))])
+    ridge = np.diag([np.sqrt(RIDGE)] * len(VIEWS) + [0.0, 0.0])
+    target = np.concatenate([true_odds(rows), np.zeros(len(VIEWS) + 2)])
+    found, _ = nnls(np.vstack([design, ridge]), target)
+    weights = {k: float(w) for k, w in zip(VIEWS, found / np.append(scale, [1.0, 1.0]), strict=False)}
+    return {"intercept": float(found[-2] - found[-1]), "weights": weights, "usual": usual}
+
+
+def true_odds(rows):
+    """Log-odds of the true Dice, of which very good and very bad ones are all alike."""
+    return logit(np.clip([row["dice"] for row in rows], *BELIEVED))
+
+
+def predicted_odds(model, rows):
+    """Log-odds that a fitted model gives to rows."""
+    from atlassegfm.quality import Signals
+    from atlassegfm.quality.calibration import Calibration
+
+    calibration = Calibration(spread=(), **model)
+    names = Signals.__dataclass_fields__
+    return np.array([calibration.predict_odds(Signals(**{n: row[n] for n in names})) for row in rows])
+
+
+def held_out(rows):
+    """Log-odds for each row from a model that has not seen its scene."""
+    seeds = np.array([row["seed"] for row in rows])
+    out = np.zeros(len(rows))
+    for fold in range(FOLDS):
+        mine = np.flatnonzero(seeds % FOLDS == fold)
+        model = fitted([row for row, seed in zip(rows, seeds, strict=True) if seed % FOLDS != fold])
+        out[mine] = predicted_odds(model, [rows[n] for n in mine])
+    return out
+
+
+def spread_of(odds, truth):
+    """How far the truth lies below and above the prediction, by thirds of the predictions."""
+    from atlassegfm.quality.calibration import LEVEL
+
+    tails = 100.0 * (1.0 - LEVEL) / 2.0, 100.0 * (1.0 + LEVEL) / 2.0
+    order = np.array_split(np.argsort(odds), 3)
+    return [[float(odds[part].mean()), *np.percentile((truth - odds)[part], tails)] for part in order]
+
+
+def fit(folder):
+    """Fit to the scenes in a folder; the calibration and what it does on scenes that it has not seen."""
+    rows = [row for path in sorted(folder.glob("*.json")) for row in json.loads(path.read_text())]
+    rows = [row for row in rows if not row["empty"]]
+    odds, dices = held_out(rows), np.array([row["dice"] for row in rows])
+    print(f"{len(rows)} labels of {len({row['seed'] for row in rows})} scenes")
+    print(f"held out: Pearson r {np.corrcoef(expit(odds), dices)[0, 1]:.3f}, MAE {np.abs(expit(odds) - dices).mean():.3f}")
+    return {**fitted(rows), "spread": spread_of(odds, true_odds(rows))}
+
+
+def main():
+    """Measure scenes that are not measured yet, fit, write."""
+    from atlassegfm.runtime import prepare_compute
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=120, help="seeds 0 to this")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "quality-scenes", help="one file per scene")
+    parser.add_argument("--table", type=Path, default=TABLE, help="the calibration to write")
+    parser.add_argument("--fit-only", action="store_true", help="measure nothing")
+    arguments = parser.parse_args()
+    prepare_compute()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for seed in () if arguments.fit_only else range(arguments.scenes):
+        path = arguments.folder / f"{seed:04d}.json"
+        if not path.exists():
+            rows = measured(seed)
+            path.write_text(json.dumps(rows))
+            print(seed, [round(row["dice"], 2) for row in rows], flush=True)
+    found = fit(arguments.folder)
+    print(json.dumps(found, indent=1))
+    arguments.table.write_text(json.dumps(rounded(found), indent=1) + "\n")
+
+
+def rounded(value):
+    """Numbers of four digits after the point: more would be noise."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else round(float(value), 4)
+
+
+if __name__ == "__main__":
+    main()
