@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from scipy.special import expit, logit
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src" / "atlassegfm" / "quality" / "calibration.json"
-#: The trees learn from so many voxels per label: enough for scenes of this size.
-SAMPLES = 1_500
+#: Voxels of a label that is worth a row, at least.
+FEWEST = 50
 #: Dice of results whose signals are the usual ones; true values that are believed to mean something.
 FAIR, BELIEVED = 0.7, (0.05, 0.97)
 #: Strength of the ridge, in rows of unit variance; folds of scenes for the interval.
@@ -28,38 +27,44 @@ RIDGE, FOLDS = 3.0, 5
 
 
 def measured(seed):
-    """One row per label of a scene: signals and true Dice, of the method with a model and of registration alone."""
+    """One row per label of a scene: signals and true Dice of what the registration carries over."""
     from atlassegfm.atlas import Atlas
     from atlassegfm.errors import RegistrationError
-    from atlassegfm.models import voxelwise
+    from atlassegfm.judging import LabelJudge
     from atlassegfm.overlap import dice
-    from atlassegfm.pipeline import segment
+    from atlassegfm.registration.registry import register
+    from atlassegfm.registration.result import Settings
+    from atlassegfm.resampling import resample_image, warp_labels
     from quality_scenes import pair
 
-    voxelwise.SAMPLES = voxelwise.FEWEST_SAMPLES = SAMPLES
     made = pair(seed)
     if made is None:
         return []
     (image, labels), (query, truth), bending = made
-    values = [int(v) for v in np.unique(labels.data) if v and np.count_nonzero(labels.data == v) >= 50]
-    if not values:
+    both = [
+        int(v) for v in np.unique(labels.data) if v and (labels.data == v).sum() >= FEWEST and (truth.data == v).any()
+    ]
+    if not both:
         return []
-    atlas = Atlas(image, labels, {v: f"structure {v}" for v in values})
+    atlas = Atlas(image, labels, {v: f"structure {v}" for v in both})
+    quick = Settings(options={"quality": "fast"})
     try:
-        found = segment(atlas, query, model="builtin-trees", registration_options={"quality": "fast"})
+        there, back = register(query, image, "default", quick), register(image, query, "default", quick)
     except RegistrationError:
         return []
-    return [
-        {
-            "seed": seed,
-            "bending": bending,
-            "dice": float(dice(found.labels.data == e["value"], truth.data == e["value"])),
-            "doubts": found.report["registration"]["doubts"],
-            **e["quality"]["signals"],
-        }
-        for e in found.report["labels"]
-        if np.count_nonzero(truth.data == e["value"])
-    ]
+    prior = warp_labels(labels, query.grid, there.transform)
+    returned = warp_labels(prior, labels.grid, back.transform)
+    judge = LabelJudge(atlas, query, resample_image(image, query.grid, there.transform), there, returned, back)
+    rows = []
+    for value in both:
+        mask = (prior.data == value).astype(np.float32)
+        if mask.any():
+            judge(value, tuple(slice(0, n) for n in mask.shape), mask, mask)
+            found = float(dice(prior.data == value, truth.data == value))
+            signals = judge.verdicts[value].to_dict()["signals"]
+            doubts = there.metrics["doubts"]
+            rows.append({"seed": seed, "bending": bending, "dice": found, "doubts": doubts, **signals})
+    return rows
 
 
 def fitted(rows):
@@ -117,10 +122,11 @@ def spread_of(odds, truth):
 def fit(folder):
     """Fit to the scenes in a folder; the calibration and what it does on scenes that it has not seen."""
     rows = [row for path in sorted(folder.glob("*.json")) for row in json.loads(path.read_text())]
-    rows = [row for row in rows if not row["empty"]]
     odds, dices = held_out(rows), np.array([row["dice"] for row in rows])
     print(f"{len(rows)} labels of {len({row['seed'] for row in rows})} scenes")
-    print(f"held out: Pearson r {np.corrcoef(expit(odds), dices)[0, 1]:.3f}, MAE {np.abs(expit(odds) - dices).mean():.3f}")
+    print(
+        f"held out: Pearson r {np.corrcoef(expit(odds), dices)[0, 1]:.3f}, MAE {np.abs(expit(odds) - dices).mean():.3f}"
+    )
     return {**fitted(rows), "spread": spread_of(odds, true_odds(rows))}
 
 

@@ -15,11 +15,11 @@ from atlassegfm.builtin.fields import smooth_field
 from atlassegfm.volume import Grid, Volume
 
 #: Edge of a scan and of the layout that it is cut out of, voxels.
-SIZE, LAYOUT = 56, 80
+SIZE, LAYOUT = 48, 72
 #: Labels of a scene, at most; smallest and largest, voxels and part of the layout.
-LABELS, SMALLEST, LARGEST = 3, 250, 0.12
+LABELS, SMALLEST, LARGEST = 4, 150, 0.12
 #: Root mean square of the bending, voxels: from so much to so much, evenly in its logarithm.
-BENDING = (0.6, 6.0)
+BENDING = (1.0, 9.0)
 
 
 def pair(seed):
@@ -88,14 +88,14 @@ def _other(rng, layout, objects, bending):
         if rng.random() < 0.05:
             continue  # taken out
         shift = rng.normal(size=3)
-        shift *= rng.uniform(0.0, 0.8) * bending / np.linalg.norm(shift)
+        shift *= rng.uniform(0.0, 1.2) * bending / np.linalg.norm(shift)
         # Organs of two people differ in volume by a third and more.
         growth = np.diag(np.exp(rng.normal(0.0, 0.1) + rng.normal(0.0, 0.07, 3)))
         centre = np.argwhere(mask).mean(axis=0)
         moved = ndimage.affine_transform(before, growth, centre - growth @ (centre + shift), order=0, mode="nearest")
         regions = np.where(np.isin(moved, one), moved, regions)
     foreign = (random_layout(rng, LAYOUT).regions + rng.integers(0, 40)) % MAX_REGIONS
-    where = smooth_field(rng, regions.shape, int(rng.integers(2, 5))) > rng.uniform(0.8, 2.8)
+    where = smooth_field(rng, regions.shape, int(rng.integers(2, 5))) > rng.uniform(0.4, 2.5)
     named = np.isin(regions, [region for one in objects for region in one])
     return np.where(where & ~named, foreign, regions)
 

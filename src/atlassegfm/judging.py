@@ -105,7 +105,7 @@ class LabelJudge:
         if there is None or here is None:
             return None
         curve = border_curve(self._atlas.image, label, radius_mm, self._step_mm)
-        return curve.dice(mismatch(here, there))
+        return None if curve is None else curve.dice(mismatch(here, there))
 
     def _apart(self, result: np.ndarray, grid: Grid, radius_mm: float) -> float | None:
         """How far the maps there and back lie apart at the result's border, relative to the label's radius."""

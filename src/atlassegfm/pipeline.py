@@ -221,8 +221,8 @@ def segment(
     learnt = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    learnt = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
-    judge_label = LabelJudge(atlas, query, moved, forward, returned, backward, learnt, suspicions)
+    reached = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
+    judge_label = LabelJudge(atlas, query, moved, forward, returned, backward, reached, suspicions)
     run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
     labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
     info = model_info(model)

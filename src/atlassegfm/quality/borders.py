@@ -1,4 +1,4 @@
-"""Does a label's border lie on the same kind of border in query and atlas? Intensities across it, without any map.
+"""Does a label's border lie on the same kind of border in query and atlas? Intensities across it, with no map.
 
 Where a result lies on the wrong structure, or runs through the middle of one, what is seen on the way from its inside to
 its outside differs from what the atlas shows there. Registration has no say in this: it is an independent witness.
@@ -37,10 +37,13 @@ class Border:
     separation : float
         Probability that a voxel inside is brighter than one outside, both within `REACH_MM` of the border: one half
         where nothing tells them apart.
+    contrast : float
+        Range of the profile in standard deviations of the intensities there.
     """
 
     profile: np.ndarray
     separation: float
+    contrast: float
 
     def profile_match(self, other: Border) -> float | None:
         """Correlation of both profiles, -1 to 1; None where there are too few steps in common."""
@@ -90,7 +93,8 @@ def border_of(image: np.ndarray, mask: np.ndarray, spacing: Sequence[float], ste
     sums = np.bincount(number[near], values[near], minlength=2 * STEPS)
     profile = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     close = np.abs(distance) <= max(REACH_MM, max(size))
-    return Border(profile, _separation(values[close & inside], values[close & ~inside]))
+    contrast = float(np.ptp(profile[counts > 0]) / max(float(values[near].std()), 1e-12))
+    return Border(profile, _separation(values[close & inside], values[close & ~inside]), contrast)
 
 
 def _separation(within: np.ndarray, without: np.ndarray) -> float:
@@ -109,6 +113,8 @@ DRAWS = 2
 TRIAL_VOXELS = 72
 #: What a profile that runs the other way round counts beside a contrast that is gone.
 PROFILE_WEIGHT = 0.25
+#: A label of less contrast than this has no border in the atlas that could be looked for.
+VISIBLE = 0.3
 
 
 def mismatch(here: Border, there: Border) -> float:
@@ -136,7 +142,9 @@ class BorderCurve:
         return float(np.interp(value, self.mismatches, self.dices))
 
 
-def border_curve(image: Volume, mask: np.ndarray, radius_mm: float, step_mm: float, seed: int = 0) -> BorderCurve:
+def border_curve(
+    image: Volume, mask: np.ndarray, radius_mm: float, step_mm: float, seed: int = 0
+) -> BorderCurve | None:
     """Displace a label of the atlas by more and more and see what becomes of its border.
 
     Parameters
@@ -151,6 +159,11 @@ def border_curve(image: Volume, mask: np.ndarray, radius_mm: float, step_mm: flo
         As for `border_of`.
     seed : int
         Of the displacements.
+
+    Returns
+    -------
+    BorderCurve or None
+        None for a label that cannot be seen in the atlas: its border is where any other could be.
     """
     margin = np.ceil((2.5 * radius_mm + STEPS * step_mm) / image.spacing).astype(int)
     box = bounding_box(mask, margin)
@@ -160,8 +173,10 @@ def border_curve(image: Volume, mask: np.ndarray, radius_mm: float, step_mm: flo
     label = resample_labels(Volume(mask[box].astype(np.uint8), grid), coarse)
     truth = label.data > 0
     own = border_of(small.data, truth, small.spacing, step_mm)
+    if own is None or own.contrast < VISIBLE:
+        return None
     found = [(0.0, 1.0)]
-    for number, size in enumerate(SIZES if own is not None else ()):
+    for number, size in enumerate(SIZES):
         for draw in range(DRAWS):
             rng = np.random.default_rng([seed, number, draw])
             moved = displaced_labels(label, size * radius_mm, rng).data > 0

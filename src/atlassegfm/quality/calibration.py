@@ -3,8 +3,9 @@
 The log-odds of the Dice are ``intercept + sum(weight * view(signal))``, each `view` rising with what speaks for a
 result and no weight negative: better signals never lower the prediction. The weights were fitted by
 ``benchmarks/quality_calibration.py`` to pairs of synthetic scenes, whose truth is known; no scan of anybody is behind
-them. What is particular to the label at hand comes in through the signals measured on the atlas itself (`atlas_dice`,
-`apart` relative to its size, contrast and profile of its border). See docs/decisions/0014-quality.md.
+them. What is particular to the label at hand comes in through
+what is measured on its atlas: what its border looks like when it lies wrong (`border_dice`), and how thick it is
+(`apart`). See docs/decisions/0014-quality.md.
 """
 
 from __future__ import annotations
@@ -30,22 +31,13 @@ def _odds(value: float) -> float:
     return float(logit(np.clip(value, CLOSEST, 1.0 - CLOSEST)))
 
 
-def _correlation(value: float) -> float:
-    return float(np.arctanh(np.clip(value, -0.98, 0.98)))
-
-
-#: How each signal is looked at: rising with what speaks for the result.
+#: How each signal that has a say is looked at: rising with what speaks for the result.
 VIEWS: dict[str, Callable[[float], float]] = {
     "roundtrip_dice": _odds,
-    "agreement_dice": _odds,
-    "border_entropy": lambda v: -v,
     "volume_ratio": lambda v: -abs(float(np.log(max(v, 0.02)))),
     "cut_fraction": lambda v: -v,
-    "similarity": _odds,
-    "likeness": _correlation,
     "border_dice": _odds,
     "apart": lambda v: -float(np.log(max(v, 0.02))),
-    "atlas_dice": _odds,
 }
 
 

@@ -28,6 +28,8 @@ PointMap = Callable[[np.ndarray], np.ndarray]
 class Signals:
     """What can be known about one label's result; None where it was not measured.
 
+    Those in `calibration.VIEWS` have a say in the prediction, the others are told.
+
     Parameters
     ----------
     empty : bool
@@ -44,8 +46,6 @@ class Signals:
         Share of the label that lies outside the query's field of view.
     similarity : float
         Mean squared local correlation of query and warped atlas image in and around the label, 0 to 1.
-    likeness : float
-        Correlation of both over the same voxels as a whole, -1 to 1.
     border_dice : float
         Dice of those displaced copies of the label on the atlas whose borders look as wrong (`borders.BorderCurve`).
     apart : float
@@ -61,7 +61,6 @@ class Signals:
     volume_ratio: float | None = None
     cut_fraction: float | None = None
     similarity: float | None = None
-    likeness: float | None = None
     border_dice: float | None = None
     apart: float | None = None
     atlas_dice: float | None = None
@@ -113,9 +112,9 @@ def measure(
     if expected_ml is not None and expected_ml * (1.0 - (cut or 0.0)) > 0:
         volume = np.count_nonzero(result) * float(np.prod(spacing)) / 1000.0
         ratio = volume / (expected_ml * (1.0 - (cut or 0.0)))
-    similar, like = None, None
+    similar = None
     if fixed is not None and moved is not None:
-        similar, like = likenesses(fixed, moved, result | prior, spacing)
+        similar = local_similarity(fixed, moved, result | prior, spacing)
     return Signals(
         empty=not result.any(),
         roundtrip_dice=roundtrip,
@@ -124,7 +123,6 @@ def measure(
         volume_ratio=ratio,
         cut_fraction=cut,
         similarity=similar,
-        likeness=like,
     )
 
 
@@ -187,25 +185,23 @@ def cut_fraction(labels: Volume, value: int, grid: Grid, to_query: PointMap) -> 
     return float(1.0 - seen.mean())
 
 
-def likenesses(
-    fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spacing: Sequence[float]
-) -> tuple[float | None, float | None]:
-    """Mean squared local correlation of two images in and around a mask, and their correlation there as a whole.
+def local_similarity(fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spacing: Sequence[float]) -> float | None:
+    """Mean squared local correlation of two images in and around a mask, 0 to 1.
 
-    Both run over the mask and `SURROUNDINGS_MM` around it. The windows of the local one reach `WINDOW_MM` to each side;
-    squared, it does not mind inverted contrast. Windows in which either image is constant count as 0.
+    Windows reach `WINDOW_MM` to each side; the mean runs over the mask and `SURROUNDINGS_MM` around it. Squared, it
+    does not mind inverted contrast. Windows in which either image is constant count as 0.
 
     Returns
     -------
-    tuple of float or None
-        In [0, 1] and in [-1, 1]; None for an empty mask.
+    float or None
+        None for an empty mask.
     """
     size = np.asarray(spacing, dtype=float)
     window = (2 * np.maximum(1, np.round(WINDOW_MM / size)) + 1).astype(int)
     around = np.ceil(SURROUNDINGS_MM / size).astype(int)
     box = bounding_box(mask, around + window)
     if box is None:
-        return None, None
+        return None
     f, m = (np.asarray(x[box], dtype=np.float64) for x in (fixed, moved))
     f, m = f - f.mean(), m - m.mean()
     mean = {
@@ -216,9 +212,7 @@ def likenesses(
     flat = (var_f <= 1e-6 * f.var()) | (var_m <= 1e-6 * m.var())
     cc = np.where(flat, 0.0, cov**2 / np.where(flat, 1.0, var_f * var_m))
     near = edt.edt(np.ascontiguousarray(~mask[box]), anisotropy=tuple(size.tolist())) <= SURROUNDINGS_MM
-    constant = np.ptp(f[near]) <= 0 or np.ptp(m[near]) <= 0
-    whole = 0.0 if constant else float(np.corrcoef(f[near], m[near])[0, 1])
-    return float(np.clip(cc, 0.0, 1.0)[near].mean()), whole
+    return float(np.clip(cc, 0.0, 1.0)[near].mean())
 
 
 def radius(mask: np.ndarray, spacing: Sequence[float]) -> float:
@@ -236,7 +230,7 @@ def radius(mask: np.ndarray, spacing: Sequence[float]) -> float:
 
 
 def border_points(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """World points (n, 3), RAS+ mm, of the voxels at the border of a mask on `grid`; some of them where they are many."""
+    """World points (n, 3), RAS+ mm, of border voxels of a mask on `grid`; a selection where they are many."""
     border = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
     return grid.to_world(border[:: max(1, -(-len(border) // MAX_POINTS))])
 

@@ -18,11 +18,13 @@ from atlassegfm.quality.signals import Signals
 
 GOOD, CHECK, DO_NOT_USE = "good", "check", "do not use"
 #: Predicted Dice from which a result is called good, and from which it is worth checking.
-GOOD_FROM, CHECK_FROM = 0.7, 0.5
+GOOD_FROM, CHECK_FROM = 0.8, 0.5
 #: The low end of the interval of a good result.
 GOOD_LOW = 0.5
-#: A result of which more than this share lies outside the query's field of view is never called good.
-CUT_NOTICED = 0.1
+#: A result of which more than this share lies outside the query's field of view is never called good, or of any use.
+CUT_NOTICED, CUT_AWAY = 0.1, 0.9
+#: Nor is one good on which model and registration agree less than this; above it their agreement says nothing.
+DISAGREED = 0.6
 #: A signal that lowers the predicted Dice by more than this is given as a reason, three at the most.
 NOTICED = 0.03
 MOST_REASONS = 3
@@ -67,15 +69,10 @@ class Quality:
 #: What is told of a signal that speaks against the result; {percent}, {times} and {seen} stand for its value.
 REASONS = {
     "roundtrip_dice": "registration there and back does not return to the start (Dice {percent} %)",
-    "agreement_dice": "registration and model disagree (Dice {percent} %)",
-    "border_entropy": "the border is uncertain",
     "volume_ratio": "volume is {times} the expected one",
     "cut_fraction": "the query shows {seen}",
-    "similarity": "warped atlas and query look unlike here",
-    "likeness": "warped atlas and query look unlike here",
     "border_dice": "its border does not look like the one in the atlas",
     "apart": "registration there and back lie far apart here",
-    "atlas_dice": "a label this thin is hard to hit even on the atlas",
 }
 
 
@@ -101,16 +98,19 @@ def judge(signals: Signals, name: str = "", doubts: Sequence[str] = (), suspicio
     calibration = Calibration.shipped()
     score, low, high = calibration.predict(signals)
     reasons = [*suspicions, *_reasons(signals, calibration, score)]
-    cut = signals.cut_fraction or 0.0
-    word = GOOD if score >= GOOD_FROM and low >= GOOD_LOW else CHECK if score >= CHECK_FROM else DO_NOT_USE
+    cut, agreement = signals.cut_fraction or 0.0, signals.agreement_dice
+    ceiling = 1.0
+    if agreement is not None and agreement < DISAGREED:
+        # One of the two is wrong, and which one the result follows is not for the other signals to tell.
+        reasons, ceiling = [f"registration and model disagree (Dice {100 * agreement:.0f} %)", *reasons], GOOD_FROM
     if cut > CUT_NOTICED:
         reasons = [f"the query shows {_share(1.0 - cut)}", *(r for r in reasons if "the query shows" not in r)]
-    if word == GOOD and (cut > CUT_NOTICED or suspicions):
-        word = CHECK
-    if doubts:
-        word, score = DO_NOT_USE, min(score, CHECK_FROM - 0.01)
-        low, high = 0.0, max(score, min(high, GOOD_FROM))
-        reasons = [*(f"the registration looks wrong: {doubt}" for doubt in doubts), *reasons]
+    if doubts or cut > CUT_AWAY:
+        reasons, ceiling = [*(f"the registration looks wrong: {doubt}" for doubt in doubts), *reasons], CHECK_FROM
+    if ceiling < 1.0:
+        score, low, high = min(score, ceiling - 0.01), 0.0, max(high, ceiling)
+    fine = score >= GOOD_FROM and low >= GOOD_LOW and cut <= CUT_NOTICED and not suspicions
+    word = GOOD if fine else CHECK if score >= CHECK_FROM else DO_NOT_USE
     if word != GOOD and not reasons:
         reasons = ["several signals are a little low"]
     return Quality(word, score, (low, high), tuple(prefix + r for r in reasons), signals)
