@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from scipy.special import expit, logit
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src" / "atlassegfm" / "quality" / "calibration.json"
+#: What is done to registrations to make them fail, voxels: root mean square of a bending, length of a shift.
+BENT, ASIDE = (1.5, 10.0), (3.0, 15.0)
 #: Voxels of a label that is worth a row, at least.
 FEWEST = 50
 #: Dice of results whose signals are the usual ones; true values that are believed to mean something.
@@ -52,19 +55,36 @@ def measured(seed):
         there, back = register(query, image, "default", quick), register(image, query, "default", quick)
     except RegistrationError:
         return []
-    prior = warp_labels(labels, query.grid, there.transform)
-    returned = warp_labels(prior, labels.grid, back.transform)
-    judge = LabelJudge(atlas, query, resample_image(image, query.grid, there.transform), there, returned, back)
     rows = []
-    for value in both:
-        mask = (prior.data == value).astype(np.float32)
-        if mask.any():
-            judge(value, tuple(slice(0, n) for n in mask.shape), mask, mask)
-            found = float(dice(prior.data == value, truth.data == value))
-            signals = judge.verdicts[value].to_dict()["signals"]
-            doubts = there.metrics["doubts"]
-            rows.append({"seed": seed, "bending": bending, "dice": found, "doubts": doubts, **signals})
+    for failure, way in failures(seed, query.grid, there).items():
+        prior = warp_labels(labels, query.grid, way.transform)
+        returned = warp_labels(prior, labels.grid, back.transform)
+        judge = LabelJudge(atlas, query, resample_image(image, query.grid, way.transform), way, returned, back)
+        for value in both:
+            mask = (prior.data == value).astype(np.float32)
+            if mask.any():
+                judge(value, tuple(slice(0, n) for n in mask.shape), mask, mask)
+                found = float(dice(prior.data == value, truth.data == value))
+                signals = judge.verdicts[value].to_dict()["signals"]
+                rows.append({"seed": seed, "failure": failure, "bending": bending, "dice": found, **signals})
     return rows
+
+
+def failures(seed, grid, there):
+    """The registration as it came out; bent further at random; and beside the place: so that all degrees are seen."""
+    from atlassegfm.models.corruption import random_displacement
+    from atlassegfm.registration.transform import Affine, Transform
+
+    rng = np.random.default_rng([11, seed])
+    voxel = float(grid.spacing.min())
+    bent = random_displacement(grid, voxel * float(np.exp(rng.uniform(*np.log(BENT)))), rng)
+    aside = np.eye(4)
+    aside[:3, 3] = rng.normal(size=3)
+    aside[:3, 3] *= voxel * rng.uniform(*ASIDE) / np.linalg.norm(aside[:3, 3])
+    ways = {"none": (), "bent": (bent,), "aside": (Affine(aside),)}
+    return {
+        name: replace(there, transform=Transform((*first, *there.transform.stages))) for name, first in ways.items()
+    }
 
 
 def fitted(rows):

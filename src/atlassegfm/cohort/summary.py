@@ -21,7 +21,8 @@ WORDS = (GOOD, CHECK, DO_NOT_USE)
 FAILED = "failed"
 SCHEMA = 1
 CSV_COLUMNS = (
-    "name", "source", "status", "label", "label_name", "volume_ml", "quality", "score", "score_low", "score_high", "reasons", "outlier",
+    "name", "source", "status", "label", "label_name", "volume_ml", "quality", "score", "score_low", "score_high",
+    "reasons", "outlier",
     "elongation", "sphericity", "components", "warnings", "seconds", "error",
 )  # fmt: skip
 

@@ -1,7 +1,7 @@
 """Does a label's border lie on the same kind of border in query and atlas? Intensities across it, with no map.
 
-Where a result lies on the wrong structure, or runs through the middle of one, what is seen on the way from its inside to
-its outside differs from what the atlas shows there. Registration has no say in this: it is an independent witness.
+Where a result lies on the wrong structure, or runs through the middle of one, what is seen on the way from its inside
+to its outside differs from what the atlas shows there. Registration has no say in this: it is an independent witness.
 """
 
 from __future__ import annotations

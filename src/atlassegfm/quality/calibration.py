@@ -31,11 +31,14 @@ def _odds(value: float) -> float:
     return float(logit(np.clip(value, CLOSEST, 1.0 - CLOSEST)))
 
 
+#: Beyond this, local similarity tells of noise and contrast more than of whether the right things came together.
+SIMILAR = 0.3
 #: How each signal that has a say is looked at: rising with what speaks for the result.
 VIEWS: dict[str, Callable[[float], float]] = {
     "roundtrip_dice": _odds,
     "volume_ratio": lambda v: -abs(float(np.log(max(v, 0.02)))),
     "cut_fraction": lambda v: -v,
+    "similarity": lambda v: _odds(min(v, SIMILAR)),
     "border_dice": _odds,
     "apart": lambda v: -float(np.log(max(v, 0.02))),
 }

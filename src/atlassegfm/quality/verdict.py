@@ -71,6 +71,7 @@ REASONS = {
     "roundtrip_dice": "registration there and back does not return to the start (Dice {percent} %)",
     "volume_ratio": "volume is {times} the expected one",
     "cut_fraction": "the query shows {seen}",
+    "similarity": "warped atlas and query look unlike here",
     "border_dice": "its border does not look like the one in the atlas",
     "apart": "registration there and back lie far apart here",
 }
