@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src" / "atlassegfm" / "quality" / "calibration.json"
 #: What is done to registrations to make them fail, voxels: root mean square of a bending, length of a shift.
 BENT, ASIDE = (1.5, 10.0), (3.0, 15.0)
+#: What a row of such a registration counts beside one as it came out.
+FORCED = 0.25
 #: Voxels of a label that is worth a row, at least.
 FEWEST = 50
 #: Dice of results whose signals are the usual ones; true values that are believed to mean something.
@@ -98,8 +100,9 @@ def fitted(rows):
     # The intercept may be of either sign, so that it takes two columns.
     design = np.column_stack([views / scale, np.ones(len(rows)), -np.ones(len(rows))])
     ridge = np.diag([np.sqrt(RIDGE)] * len(VIEWS) + [0.0, 0.0])
-    target = np.concatenate([true_odds(rows), np.zeros(len(VIEWS) + 2)])
-    found, _ = nnls(np.vstack([design, ridge]), target)
+    counts = np.sqrt([1.0 if row["failure"] == "none" else FORCED for row in rows])
+    target = np.concatenate([counts * true_odds(rows), np.zeros(len(VIEWS) + 2)])
+    found, _ = nnls(np.vstack([counts[:, None] * design, ridge]), target)
     weights = {k: float(w) for k, w in zip(VIEWS, found / np.append(scale, [1.0, 1.0]), strict=False)}
     return {"intercept": float(found[-2] - found[-1]), "weights": weights, "usual": usual}
 

@@ -15,7 +15,8 @@ from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import affine_candidates
-from atlassegfm.volume import Volume
+from atlassegfm.registration.transform import about
+from atlassegfm.volume import Grid, Volume
 
 #: Voxels along the longest edge for the affine fit, starts taken from the search; voxel size of the deformable level
 #: relative to the working copies, and the fewest voxels along its shortest edge.
@@ -40,8 +41,9 @@ def mirrored_fits_better(fixed: Volume, moving: Volume, device: str = "cpu") -> 
     """
     spacing = working_spacing(fixed, moving)
     target, own = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
-    across = int(np.abs(own.affine[0, :3]).argmax())
-    other = own.with_data(np.ascontiguousarray(np.flip(own.data, across)))
+    # The header is mirrored rather than the voxels: of oblique scans no axis leads from left to right.
+    exchanged = about(np.diag([-1.0, 1.0, 1.0]), own.grid.centre) @ own.affine
+    other = Volume(own.data, Grid(own.grid.shape, exchanged))
     return fitness(target, other, device) > fitness(target, own, device) + MARGIN
 
 
