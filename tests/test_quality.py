@@ -20,7 +20,7 @@ from atlassegfm.quality import (
     measure,
 )
 from atlassegfm.quality.calibration import VIEWS, Calibration
-from atlassegfm.quality.verdict import REASONS
+from atlassegfm.quality.verdict import REASONS, most_by_volume
 from atlassegfm.volume import Grid, Volume
 
 SPACING = (1.0, 1.0, 2.0)
@@ -62,7 +62,7 @@ def test_all_well_is_good_and_has_nothing_to_say():
         ({"cut_fraction": 0.5}, {CHECK}, "the query shows about half of it"),
         ({"cut_fraction": 0.97, "volume_ratio": 3.0}, {DO_NOT_USE}, "the query shows almost none of it"),
         ({"roundtrip_dice": 0.05, "volume_ratio": 0.5}, {CHECK, DO_NOT_USE}, "registration there and back does not"),
-        ({"border_dice": 0.05, "roundtrip_dice": 0.1}, {CHECK, DO_NOT_USE}, "registration there and back does not"),
+        ({"similarity": 0.03, "roundtrip_dice": 0.3}, {CHECK, DO_NOT_USE}, "warped atlas and query look unlike here"),
         ({"volume_ratio": 0.3}, {CHECK, DO_NOT_USE}, "volume is 0.3 times the expected one"),
         ({"volume_ratio": 0.01}, {DO_NOT_USE}, "volume is less than a tenth"),
     ],
@@ -77,6 +77,12 @@ def test_a_model_that_has_nothing_to_do_with_the_prior_is_told():
     verdict = judge(changed(agreement_dice=0.1))
     assert "registration and model disagree (Dice 10 %)" in verdict.reasons
     assert verdict.score < judge(BEST).score
+
+
+def test_no_prediction_is_higher_than_the_volume_allows():
+    assert most_by_volume(None) == most_by_volume(1.0) == most_by_volume(0.5) == most_by_volume(2.0) == 1.0
+    assert most_by_volume(0.25) == most_by_volume(4.0) == pytest.approx(2 / 3)
+    assert judge(changed(volume_ratio=0.1)).score <= most_by_volume(0.1) == pytest.approx(1 / 3)
 
 
 def test_all_witnesses_together_condemn():

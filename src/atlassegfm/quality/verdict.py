@@ -25,6 +25,8 @@ GOOD_LOW = 0.5
 CUT_NOTICED, CUT_AWAY = 0.1, 0.9
 #: Nor is one good on which model and registration agree less than this; above it their agreement says nothing.
 DISAGREED = 0.6
+#: Times that the volume of an organ may differ from the atlas's, after the difference in body size.
+PEOPLE_DIFFER = 2.0
 #: A signal that lowers the predicted Dice by more than this is given as a reason, three at the most.
 NOTICED = 0.03
 MOST_REASONS = 3
@@ -110,11 +112,28 @@ def judge(signals: Signals, name: str = "", doubts: Sequence[str] = (), suspicio
         reasons, ceiling = [*(f"the registration looks wrong: {doubt}" for doubt in doubts), *reasons], CHECK_FROM
     if ceiling < 1.0:
         score, low, high = min(score, ceiling - 0.01), 0.0, max(high, ceiling)
+    most = most_by_volume(signals.volume_ratio)
+    if most < score:
+        told = REASONS["volume_ratio"].format(times=_times(signals.volume_ratio))
+        reasons = [told, *(reason for reason in reasons if reason != told)]
+        score, low, high = most, min(low, most), min(high, max(most, GOOD_FROM))
     fine = score >= GOOD_FROM and low >= GOOD_LOW and cut <= CUT_NOTICED and not suspicions
     word = GOOD if fine else CHECK if score >= CHECK_FROM else DO_NOT_USE
     if word != GOOD and not reasons:
         reasons = ["several signals are a little low"]
     return Quality(word, score, (low, high), tuple(prefix + r for r in reasons), signals)
+
+
+def most_by_volume(ratio: float | None) -> float:
+    """Largest Dice that a result can have whose volume is `ratio` times the expected one.
+
+    Of two masks with volumes a <= b the Dice is 2 a / (a + b) at the most; the true volume is taken to lie within a
+    factor of `PEOPLE_DIFFER` of the expected one.
+    """
+    if ratio is None:
+        return 1.0
+    off = max(ratio, 1.0 / max(ratio, 1e-9)) / PEOPLE_DIFFER
+    return 2.0 / (1.0 + max(off, 1.0))
 
 
 def _reasons(signals: Signals, calibration: Calibration, score: float) -> list[str]:
