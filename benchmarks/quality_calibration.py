@@ -1,6 +1,6 @@
 """Fit the quality estimate to synthetic scenes: src/atlassegfm/quality/calibration.json. No scan of anybody is read.
 
-    python benchmarks/quality_calibration.py --scenes 120   # goes on where an interrupted run ended
+    python benchmarks/quality_calibration.py --scenes 62   # goes on where an interrupted run ended
     python benchmarks/quality_calibration.py --fit-only     # from the scenes that are there
 
 The scenes are those of `quality_scenes`. Each leaves a file in --folder and is not computed again.
@@ -158,7 +158,7 @@ def main():
     from atlassegfm.runtime import prepare_compute
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=120, help="seeds 0 to this")
+    parser.add_argument("--scenes", type=int, default=62, help="seeds from 0 to below this")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "quality-scenes", help="one file per scene")
     parser.add_argument("--table", type=Path, default=TABLE, help="the calibration to write")
     parser.add_argument("--fit-only", action="store_true", help="measure nothing")
@@ -171,9 +171,8 @@ def main():
             rows = measured(seed)
             path.write_text(json.dumps(rows))
             print(seed, [round(row["dice"], 2) for row in rows], flush=True)
-    found = fit(arguments.folder)
-    print(json.dumps(found, indent=1))
-    arguments.table.write_text(json.dumps(rounded(found), indent=1) + "\n")
+    arguments.table.write_text(json.dumps(rounded(fit(arguments.folder)), indent=1) + "\n")
+    print(f"written: {arguments.table}")
 
 
 def rounded(value):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,14 @@ def test_a_model_that_has_nothing_to_do_with_the_prior_is_told():
     assert verdict.score < judge(BEST).score
 
 
+def test_without_a_round_trip_more_is_asked_for():
+    middling = changed(similarity=0.3, apart=0.15, border_dice=0.8, volume_ratio=1.1)
+    told = [judge(replace(middling, roundtrip_dice=known)) for known in (0.85, None)]
+    assert [verdict.word for verdict in told] == [GOOD, CHECK]
+    assert 0.8 < told[1].score < 0.85
+    assert told[1].reasons
+
+
 def test_no_prediction_is_higher_than_the_volume_allows():
     assert most_by_volume(None) == most_by_volume(1.0) == most_by_volume(0.5) == most_by_volume(2.0) == 1.0
     assert most_by_volume(0.25) == most_by_volume(4.0) == pytest.approx(2 / 3)
@@ -111,7 +120,9 @@ def test_verdicts_are_sound_and_json_ready(roundtrip, agreement, entropy, ratio,
     verdict = judge(signals)
     assert 0 <= verdict.interval[0] <= verdict.score <= verdict.interval[1] <= 1
     assert verdict.word in (GOOD, CHECK, DO_NOT_USE)
-    assert (verdict.word == GOOD) <= (verdict.score >= 0.8 and verdict.interval[0] >= 0.5)
+    assert (verdict.word == GOOD) <= (
+        verdict.score >= (0.85 if roundtrip is None else 0.8) and verdict.interval[0] >= 0.5
+    )
     assert (verdict.word == DO_NOT_USE) == (verdict.score < 0.5)
     assert verdict.word == GOOD or verdict.reasons
     again = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))

@@ -19,6 +19,8 @@ from atlassegfm.quality.signals import Signals
 GOOD, CHECK, DO_NOT_USE = "good", "check", "do not use"
 #: Predicted Dice from which a result is called good, and from which it is worth checking.
 GOOD_FROM, CHECK_FROM = 0.8, 0.5
+#: The same where no round trip was there to check the registration: one witness less.
+GOOD_ALONE = 0.85
 #: The low end of the interval of a good result.
 GOOD_LOW = 0.5
 #: A result of which more than this share lies outside the query's field of view is never called good, or of any use.
@@ -117,10 +119,13 @@ def judge(signals: Signals, name: str = "", doubts: Sequence[str] = (), suspicio
         told = REASONS["volume_ratio"].format(times=_times(signals.volume_ratio))
         reasons = [told, *(reason for reason in reasons if reason != told)]
         score, low, high = most, min(low, most), min(high, max(most, GOOD_FROM))
-    fine = score >= GOOD_FROM and low >= GOOD_LOW and cut <= CUT_NOTICED and not suspicions
+    alone = signals.roundtrip_dice is None
+    fine = score >= (GOOD_ALONE if alone else GOOD_FROM) and low >= GOOD_LOW and cut <= CUT_NOTICED and not suspicions
     word = GOOD if fine else CHECK if score >= CHECK_FROM else DO_NOT_USE
     if word != GOOD and not reasons:
-        reasons = ["several signals are a little low"]
+        reasons = [
+            "no way there and back was there to check the registration" if alone else "several signals are a little low"
+        ]
     return Quality(word, score, (low, high), tuple(prefix + r for r in reasons), signals)
 
 
