@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -11,11 +12,16 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.overlap import dice
 from atlassegfm.prompts import THRESHOLD
 from atlassegfm.quality import Quality, Signals, cut_fraction, expected_volume, judge, measure
-from atlassegfm.quality.borders import border_curve, border_of, mismatch
+from atlassegfm.quality.borders import Border, BorderCurve, border_curve, border_of, mismatch
 from atlassegfm.quality.signals import border_points, radius, sampled
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.suspecting import suspicions_of_label
 from atlassegfm.volume import Grid, Volume
+
+#: What the borders of an atlas's labels look like, by label and width of the steps: an atlas meets many queries.
+_learnt: WeakKeyDictionary[Volume, dict[tuple[int, float], tuple[Border | None, BorderCurve | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 class LabelJudge:
@@ -93,19 +99,21 @@ class LabelJudge:
             signals,
             apart=self._apart(result[box], self._query.grid.cropped(box), size),
             atlas_dice=self._learnt.get(value),
-            border_dice=self._border_dice(label, result, size),
+            border_dice=self._border_dice(value, label, result, size),
         )
         suspicions = [*self._suspicions, *suspicions_of_label(self._atlas.names[value])]
         self.verdicts[value] = judge(signals, doubts=self._doubts, suspicions=suspicions)
 
-    def _border_dice(self, label: np.ndarray, result: np.ndarray, radius_mm: float) -> float | None:
+    def _border_dice(self, value: int, label: np.ndarray, result: np.ndarray, radius_mm: float) -> float | None:
         """Whether the result's border lies on what the label's border lies on in the atlas; see `Signals`."""
-        there = border_of(self._atlas.image.data, label, self._atlas.image.spacing, self._step_mm)
-        here = border_of(self._query.data, result, self._query.spacing, self._step_mm)
-        if there is None or here is None:
-            return None
-        curve = border_curve(self._atlas.image, label, radius_mm, self._step_mm)
-        return None if curve is None else curve.dice(mismatch(here, there))
+        image, step = self._atlas.image, self._step_mm
+        known = _learnt.setdefault(self._atlas.labels, {})
+        if (value, step) not in known:
+            there = border_of(image.data, label, image.spacing, step)
+            known[value, step] = there, None if there is None else border_curve(image, label, radius_mm, step)
+        there, curve = known[value, step]
+        here = None if curve is None else border_of(self._query.data, result, self._query.spacing, step)
+        return None if here is None else curve.dice(mismatch(here, there))
 
     def _apart(self, result: np.ndarray, grid: Grid, radius_mm: float) -> float | None:
         """How far the maps there and back lie apart at the result's border, relative to the label's radius."""

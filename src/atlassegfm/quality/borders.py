@@ -110,7 +110,7 @@ def _separation(within: np.ndarray, without: np.ndarray) -> float:
 SIZES = (0.25, 0.5, 1.0, 1.5, 2.5)
 DRAWS = 2
 #: Edge in voxels of the copy that the trials are made on, at most.
-TRIAL_VOXELS = 72
+TRIAL_VOXELS = 48
 #: What a profile that runs the other way round counts beside a contrast that is gone.
 PROFILE_WEIGHT = 0.25
 #: A label of less contrast than this has no border in the atlas that could be looked for.
