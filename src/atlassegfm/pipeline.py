@@ -25,6 +25,7 @@ from atlassegfm.models.registry import create_model, model_info, model_options
 from atlassegfm.options import told
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
@@ -103,6 +104,7 @@ class _Run:
             device=self.options["device"],
             progress=lambda name, fraction: self.progress(f"{step}: {name}", fraction),
             options=self.options["registration_options"],
+            focus=Focus.of(self.atlas.labels, on_fixed=fixed is self.atlas.image),
         )
         result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
         if saved is not None:

@@ -16,8 +16,8 @@ from atlassegfm.volume import Volume
 class RegistrationCache:
     """Finds a registration again by the content of its two images, the method and what it was told.
 
-    It is filled by `register` alone and keeps transforms and facts, never an image, and nothing of a label map ever
-    reaches it. What it holds lives as long as it does: make one per pair of scans.
+    It is filled by `register` alone and keeps transforms and facts, never an image; of a label map nothing but the box
+    around the atlas's labels ever reaches it. What it holds lives as long as it does: make one per pair of scans.
     """
 
     def __init__(self) -> None:
@@ -50,6 +50,6 @@ def _key(fixed: Volume, moving: Volume, method: str, settings: Settings) -> str:
         digest.update(f"{volume.data.dtype.str} {volume.data.shape}".encode())
         digest.update(np.ascontiguousarray(volume.affine, dtype=np.float64).tobytes())
         digest.update(np.ascontiguousarray(volume.data))
-    told = [method, settings.seed, settings.device, dict(settings.options)]
+    told = [method, settings.seed, settings.device, dict(settings.options), repr(settings.focus)]
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     return digest.hexdigest()

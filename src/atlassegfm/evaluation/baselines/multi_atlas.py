@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.evaluation.baselines.base import Job, Outcome
 from atlassegfm.evaluation.baselines.label_fusion import joint_label_fusion, majority_vote
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.resampling import resample_image, warp_labels
@@ -46,7 +48,8 @@ def _warped(job: Job) -> tuple[list[np.ndarray], list[np.ndarray], int]:
     images, labels, errors = [], [], []
     for atlas in job.pool()[: int(job.option("atlases", MOST_ATLASES))]:
         try:
-            transform = register(job.query, atlas.image, job.method.registration, settings).transform
+            told = replace(settings, focus=Focus.of(atlas.labels))
+            transform = register(job.query, atlas.image, job.method.registration, told).transform
         except RegistrationError as error:
             errors.append(error)
             continue
