@@ -124,7 +124,7 @@ def judge(signals: Signals, name: str = "", doubts: Sequence[str] = (), suspicio
     word = GOOD if fine else CHECK if score >= CHECK_FROM else DO_NOT_USE
     if word != GOOD and not reasons:
         reasons = [
-            "no way there and back was there to check the registration" if alone else "several signals are a little low"
+            "no reverse registration was made to check this one" if alone else "several signals are a little low"
         ]
     return Quality(word, score, (low, high), tuple(prefix + r for r in reasons), signals)
 
