@@ -37,7 +37,6 @@ SIMILAR = 0.3
 VIEWS: dict[str, Callable[[float], float]] = {
     "roundtrip_dice": _odds,
     "volume_ratio": lambda v: -abs(float(np.log(max(v, 0.02)))),
-    "cut_fraction": lambda v: -v,
     "similarity": lambda v: _odds(min(v, SIMILAR)),
     "border_dice": _odds,
     "apart": lambda v: -float(np.log(max(v, 0.02))),

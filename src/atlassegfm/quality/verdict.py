@@ -70,11 +70,10 @@ class Quality:
         }
 
 
-#: What is told of a signal that speaks against the result; {percent}, {times} and {seen} stand for its value.
+#: What is told of a signal that speaks against the result; {percent} and {times} stand for its value.
 REASONS = {
     "roundtrip_dice": "registration there and back does not return to the start (Dice {percent} %)",
     "volume_ratio": "volume is {times} the expected one",
-    "cut_fraction": "the query shows {seen}",
     "similarity": "warped atlas and query look unlike here",
     "border_dice": "its border does not look like the one in the atlas",
     "apart": "registration there and back lie far apart here",
@@ -103,30 +102,36 @@ def judge(signals: Signals, name: str = "", doubts: Sequence[str] = (), suspicio
     calibration = Calibration.shipped()
     score, low, high = calibration.predict(signals)
     reasons = [*suspicions, *_reasons(signals, calibration, score)]
-    cut, agreement = signals.cut_fraction or 0.0, signals.agreement_dice
-    ceiling = 1.0
-    if agreement is not None and agreement < DISAGREED:
-        # One of the two is wrong, and which one the result follows is not for the other signals to tell.
-        reasons, ceiling = [f"registration and model disagree (Dice {100 * agreement:.0f} %)", *reasons], GOOD_FROM
-    if cut > CUT_NOTICED:
-        reasons = [f"the query shows {_share(1.0 - cut)}", *(r for r in reasons if "the query shows" not in r)]
-    if doubts or cut > CUT_AWAY:
-        reasons, ceiling = [*(f"the registration looks wrong: {doubt}" for doubt in doubts), *reasons], CHECK_FROM
-    if ceiling < 1.0:
-        score, low, high = min(score, ceiling - 0.01), 0.0, max(high, ceiling)
-    most = most_by_volume(signals.volume_ratio)
-    if most < score:
-        told = REASONS["volume_ratio"].format(times=_times(signals.volume_ratio))
-        reasons = [told, *(reason for reason in reasons if reason != told)]
-        score, low, high = most, min(low, most), min(high, max(most, GOOD_FROM))
+    for ceiling, why in _ceilings(signals, doubts):
+        reasons = [*why, *(reason for reason in reasons if reason not in why)]
+        if ceiling < score:
+            score, low, high = ceiling, 0.0, max(high, ceiling)
     alone = signals.roundtrip_dice is None
+    cut = signals.cut_fraction or 0.0
     fine = score >= (GOOD_ALONE if alone else GOOD_FROM) and low >= GOOD_LOW and cut <= CUT_NOTICED and not suspicions
     word = GOOD if fine else CHECK if score >= CHECK_FROM else DO_NOT_USE
     if word != GOOD and not reasons:
-        reasons = [
-            "no reverse registration was made to check this one" if alone else "several signals are a little low"
-        ]
+        lacking = "no reverse registration was made to check this one"
+        reasons = [lacking if alone else "several signals are a little low"]
     return Quality(word, score, (low, high), tuple(prefix + r for r in reasons), signals)
+
+
+def _ceilings(signals: Signals, doubts: Sequence[str]) -> list[tuple[float, list[str]]]:
+    """What no prediction may exceed, whatever the sum of the signals says, and why; the weightiest reason last."""
+    found = []
+    most = most_by_volume(signals.volume_ratio)
+    if most < 1.0:
+        found.append((most, [REASONS["volume_ratio"].format(times=_times(signals.volume_ratio))]))
+    if signals.agreement_dice is not None and signals.agreement_dice < DISAGREED:
+        # One of the two is wrong, and which one the result follows is not for the other signals to tell.
+        told = f"registration and model disagree (Dice {100 * signals.agreement_dice:.0f} %)"
+        found.append((GOOD_FROM - 0.01, [told]))
+    cut = signals.cut_fraction or 0.0
+    if cut > CUT_NOTICED:
+        found.append((CHECK_FROM - 0.01 if cut > CUT_AWAY else 1.0, [f"the query shows {_share(1.0 - cut)}"]))
+    if doubts:
+        found.append((CHECK_FROM - 0.01, [f"the registration looks wrong: {doubt}" for doubt in doubts]))
+    return found
 
 
 def most_by_volume(ratio: float | None) -> float:
@@ -151,7 +156,7 @@ def _reasons(signals: Signals, calibration: Calibration, score: float) -> list[s
         without = calibration.predict_odds(signals) - lowering[name]
         if expit(without) - score < NOTICED:
             continue
-        text = REASONS[name].format(percent=round(100 * value), times=_times(value), seen=_share(1.0 - value))
+        text = REASONS[name].format(percent=round(100 * value), times=_times(value))
         if text not in found:
             found.append(text)
     return found[:MOST_REASONS]
