@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = ("builtin", "none")
 ABOUT = """What the program predicts without ground truth ([how](../decisions/0014-quality.md)), on scans whose truth is
 known. One labelled scan of each set is the atlas; no label of a query, and none of these scans, is behind the
-prediction. The interval is meant to hold the true Dice in 80 % of the cases. Few scans: take the numbers as what to expect roughly.
+prediction. The interval is meant to hold the true Dice in 80 % of the cases. Few scans: take the numbers as rough ones.
 """
 #: True Dice below which a result must not be called good.
 BAD = 0.5
