@@ -97,7 +97,8 @@ def child(job):
 
     prepare_compute()
     from atlassegfm.evaluation.memory import peak_mb
-    from atlassegfm.io import read_image
+    from atlassegfm.io import read_image, read_labels
+    from atlassegfm.registration.focus import Focus
     from atlassegfm.registration.registry import METHODS
     from atlassegfm.registration.result import Settings
 
@@ -105,9 +106,11 @@ def child(job):
     folder = Path(job["data"]) / pair.dataset
     fixed, moving = (read_image(folder / "images" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
     importlib.import_module(METHODS[base_name(job["method"])].target.split(":")[0])
+    labels = read_labels(folder / "labels" / f"{pair.atlas}.nii.gz")
+    focus = Focus.of(labels, pair.labels)
     clock = StageClock()
     wall, cpu = time.perf_counter(), cpu_seconds()
-    result = run_method(job["method"], fixed, moving, Settings(job["seed"], job["device"], clock), pair)
+    result = run_method(job["method"], fixed, moving, Settings(job["seed"], job["device"], clock, focus=focus), pair)
     clock.close()
     figures = {
         "wall_s": time.perf_counter() - wall,

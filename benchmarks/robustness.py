@@ -74,6 +74,7 @@ def run_pair(pair, data, quality):
     """One dict per start: Dice, the untouched one's on the same voxels, and what the method doubts."""
     from atlassegfm.errors import RegistrationError
     from atlassegfm.io import read_image, read_labels
+    from atlassegfm.registration.focus import Focus
     from atlassegfm.registration.registry import register
     from atlassegfm.registration.result import Settings
     from atlassegfm.resampling import warp_labels
@@ -82,8 +83,10 @@ def run_pair(pair, data, quality):
     query, atlas = (read_image(folder / "images" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
     truth, labels = (read_labels(folder / "labels" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
 
+    focus = Focus.of(labels, pair.labels)
+
     def carried(image):
-        result = register(image, atlas, "default", Settings(options={"quality": quality}))
+        result = register(image, atlas, "default", Settings(options={"quality": quality}, focus=focus))
         return warp_labels(labels, image.grid, result.transform).data, result
 
     plain, _ = carried(query)

@@ -116,6 +116,7 @@ def test_no_query_label_can_reach_the_code():
         "progress",
         "cache",
         "keep_probabilities",
+        "overlapping",
         "model_options",
         "weights",
         "weights_sha256",

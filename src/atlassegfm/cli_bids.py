@@ -17,7 +17,7 @@ LEVELS = ("participant", "group")
 #: Options that take several words, as those of BIDS Apps do.
 SEVERAL = ("--participant-label", "--session-label")
 #: What `segment` takes and this does not.
-_NOT_HERE = ("queries", "out", "series", "formats")
+_NOT_HERE = ("queries", "out", "series", "formats", "overlapping", "uncertainty")
 
 
 class BidsCommand(TyperCommand):
@@ -103,7 +103,7 @@ def _segment(ctx: typer.Context, bids_dir: Path, out: Path, wanted: Any, given: 
     from atlassegfm.cohort.bids_out import BidsLayout, write_description
     from atlassegfm.cohort.settings import CohortSettings
 
-    settings, work = read_command(ctx, {**given, "formats": "nifti"})
+    settings, work = read_command(ctx, {**given, "formats": "nifti", "overlapping": False, "uncertainty": False})
     layout = BidsLayout(datatype=wanted.datatype)
     cohort = CohortSettings(**settings, layout=layout)
     files = [path for pair in cohort.atlases for path in pair]

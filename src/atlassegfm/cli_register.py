@@ -102,6 +102,7 @@ class _Run:
     def align(self, *, reverse: bool) -> None:
         """Read the scans and register them."""
         from atlassegfm.io import read_image, read_labels
+        from atlassegfm.registration.focus import Focus
         from atlassegfm.registration.result import Settings
         from atlassegfm.report.registration import align
 
@@ -113,7 +114,8 @@ class _Run:
         with_labels = "moving_labels" in self.inputs
         labels = read_labels(self.inputs["moving_labels"], image=moving) if with_labels else None
         given = {key: self.parameters[key] for key in ("seed", "device", "options")}
-        settings = Settings(**given, progress=self.meter)
+        focus = Focus.of(labels) if with_labels else None
+        settings = Settings(**given, progress=self.meter, focus=focus)
         self.aligned = align(fixed, moving, labels, self.parameters["method"], settings, reverse=reverse)
 
     def write(self, out: Path, name: str, *, jacobian: bool) -> tuple[list[Path], dict[str, Any]]:

@@ -22,7 +22,7 @@ from atlassegfm.models.weights import check_weights
 from atlassegfm.presets import PRESETS, preset_options
 from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
-from atlassegfm.report.formats import FORMATS, needs_probabilities, read_formats
+from atlassegfm.report.formats import FORMATS, asked_formats, needs_probabilities
 
 if TYPE_CHECKING:
     from atlassegfm.atlas import Atlas
@@ -133,6 +133,12 @@ def segment_command(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help=f"What to write: {', '.join(FORMATS)}.")
     ] = "nifti",
+    overlapping: Annotated[
+        bool, typer.Option("--overlapping", help="One mask per label, each decided by itself, in place of a label map.")
+    ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write how probably each voxel's label is wrong.")
+    ] = False,
     jobs: Annotated[str, typer.Option(metavar="N", help="Cohorts: scans side by side; auto: as many as fit.")] = "auto",
     timeout: Annotated[
         float | None, typer.Option(min=1.0, metavar="SECONDS", help="Cohorts: what one scan may take at the most.")
@@ -219,7 +225,9 @@ def read_command(ctx: typer.Context, given: dict[str, Any]) -> tuple[dict[str, A
         "rois": cli_checks.names_given(given["rois"], "--rois"),
         "series": given["atlas_series"],
     }
-    wanted = read_formats(given["formats"])
+    wanted = asked_formats(given["formats"], overlapping=given["overlapping"], uncertainty=given["uncertainty"])
+    if given["overlapping"]:
+        options["overlapping"] = True
     if needs_probabilities(wanted, options["model"]):
         options["keep_probabilities"] = True
     options |= {key: given[key] for key in ("device", "seed")}

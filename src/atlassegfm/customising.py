@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.models.base import Support
 from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.refiner import RefinerModel
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
 from atlassegfm.resampling import warp_labels
@@ -51,9 +53,10 @@ def customise(
     device = resolve_device(device)
     returned = atlas.labels.with_data(np.zeros_like(atlas.labels.data))
     if query is not None:
-        settings = Settings(seed=seed, device=device)
+        settings = Settings(seed=seed, device=device, focus=Focus.of(atlas.labels))
         there = warp_labels(atlas.labels, query.grid, register(query, atlas.image, "default", settings).transform)
-        returned = warp_labels(there, atlas.image.grid, register(atlas.image, query, "default", settings).transform)
+        back = replace(settings, focus=Focus.of(atlas.labels, on_fixed=True))
+        returned = warp_labels(there, atlas.image.grid, register(atlas.image, query, "default", back).transform)
     support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), prompt)
     model = RefinerModel(device=device, seed=seed)
     learnt = model.customise(support)

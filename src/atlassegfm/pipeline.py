@@ -29,11 +29,13 @@ from atlassegfm.options import told
 from atlassegfm.prior import Prior, prior_of_one, prior_of_several
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import warp_labels
 from atlassegfm.runtime import prepare_compute, resolve_device
+from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
 from atlassegfm.volume import Volume, bounding_box
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,9 @@ class Segmentation:
     probabilities : dict of int to (box, float32 array)
         Per label value the fused probability within a box of the grid, outside of which it is 0; empty unless asked
         for.
+    masks : dict of int to (box, bool array)
+        Per label value its voxels within a box of the grid, decided by itself whatever the others claim; empty unless
+        asked for.
     """
 
     labels: Volume
@@ -75,6 +80,7 @@ class Segmentation:
     report: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
+    masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
 
 
 class _Run:
@@ -87,6 +93,7 @@ class _Run:
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
         self.probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
+        self.masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
@@ -94,19 +101,20 @@ class _Run:
         self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
         self._last = now
 
-    def registered(self, fixed: Volume, moving: Volume, step: str) -> RegistrationResult:
-        result = self.aligned(fixed, moving, step)
+    def registered(self, fixed: Volume, moving: Volume, step: str, atlas: Atlas) -> RegistrationResult:
+        result = self.aligned(fixed, moving, step, atlas)
         self.facts[step] = result.metrics
         self.warnings += result.warnings
         return result
 
-    def aligned(self, fixed: Volume, moving: Volume, step: str, shown: str = "") -> RegistrationResult:
+    def aligned(self, fixed: Volume, moving: Volume, step: str, atlas: Atlas, shown: str = "") -> RegistrationResult:
         """One registration; nothing is said of it but its time."""
         settings = Settings(
             seed=self.options["seed"],
             device=self.options["device"],
             progress=lambda name, fraction: self.progress(f"{shown or step}: {name}", fraction),
             options=self.options["registration_options"],
+            focus=Focus.of(atlas.labels, on_fixed=fixed is atlas.image),
         )
         result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
         self.lap(step)
@@ -132,6 +140,7 @@ def segment(
     progress: Progress | None = None,
     cache: RegistrationCache | None = None,
     keep_probabilities: bool = False,
+    overlapping: bool = False,
     model_options: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
     weights_sha256: str | None = None,
@@ -175,6 +184,9 @@ def segment(
         found again had taken.
     keep_probabilities : bool
         Whether the result has the probabilities behind its labels; "none" as model has none.
+    overlapping : bool
+        Whether the result also has a mask per label that is decided by itself; the report's volumes are those of the
+        masks then. Registration alone carries one label map, whose labels do not overlap.
     model_options : mapping, optional
         What that model takes beyond seed and device, such as ``{"axis": "axial"}`` for "medsam".
     weights : str or Path, optional
@@ -214,9 +226,10 @@ def segment(
     run = _Run(query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
     run.prior = _prior(run, atlases)
     teacher = run.prior.teacher
+    suspicions = _suspicions(run)
     if session is None:
-        return _finish(run, run.prior.labels, None, _judge_registration(run))
-    backward = run.registered(teacher.atlas.image, query, "reverse registration")
+        return _finish(run, run.prior.labels, None, _judge_registration(run, suspicions))
+    backward = run.registered(teacher.atlas.image, query, "reverse registration", teacher.atlas)
     returned = warp_labels(run.prior.lesson, teacher.atlas.image.grid, backward.transform)
     run.lap("round trip")
     truth = teacher.atlas.labels
@@ -226,8 +239,9 @@ def segment(
     learnt = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    judge_label = _judges(run, returned, backward)
-    run.probabilities = {} if keep_probabilities else None
+    reached = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
+    judge_label = _judges(run, returned, backward, reached, suspicions)
+    run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
     labels, alone = _segment_labels(run, session, fusions, judge_label)
     info = model_info(model)
     run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
@@ -247,7 +261,7 @@ def _several_options(count: int, label_fusion: str, most_atlases: int) -> dict[s
 def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
     """Step 1: the labels of one atlas, or of several, on the query."""
     if len(atlases) == 1:
-        forward = run.registered(run.query, atlases[0].image, "registration")
+        forward = run.registered(run.query, atlases[0].image, "registration", atlases[0])
         found = prior_of_one(atlases[0], forward, run.query)
         run.lap("warp")
         return found
@@ -257,7 +271,7 @@ def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
     found = prior_of_several(
         atlases,
         run.query,
-        lambda fixed, moving, shown: run.aligned(fixed, moving, "registration", shown),
+        lambda atlas, shown: run.aligned(run.query, atlas.image, "registration", atlas, shown),
         lambda fixed, moving: likeness(fixed, moving, Settings(device=run.options["device"])),
         VoteSettings(run.options["most_atlases"], run.options["label_fusion"], run.options["model"] != "none"),
         run.progress,
@@ -268,11 +282,18 @@ def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
     return found
 
 
-def _judges(run: _Run, returned: Volume | None = None, backward: RegistrationResult | None = None) -> Judges:
+def _judges(
+    run: _Run,
+    returned: Volume | None = None,
+    backward: RegistrationResult | None = None,
+    reached: Mapping[int, float] | None = None,
+    suspicions: Sequence[str] = (),
+) -> Judges:
     """Verdicts by the atlas that taught the model; on labels that it lacks, by others."""
-    of = run.prior.teacher
-    teacher = LabelJudge(of.atlas, run.query, of.moved, of.forward, returned, backward)
-    others = {v: LabelJudge(r.atlas, run.query, r.moved, r.forward) for v, r in run.prior.stand_ins.items()}
+    of, query = run.prior.teacher, run.query
+    teacher = LabelJudge(of.atlas, query, of.moved, of.forward, returned, backward, reached, suspicions)
+    stand_ins = run.prior.stand_ins.items()
+    others = {v: LabelJudge(r.atlas, query, r.moved, r.forward, suspicions=suspicions) for v, r in stand_ins}
     return Judges(teacher, others)
 
 
@@ -331,9 +352,20 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     return fusions
 
 
-def _judge_registration(run: _Run) -> dict[int, Quality]:
+def _suspicions(run: _Run) -> list[str]:
+    """What speaks against this atlas for this query, or against an atlas for some labels; told as warnings too."""
+    teacher = run.prior.teacher
+    found = suspicions_of_pair(teacher.atlas.image, run.query, teacher.forward, run.options["device"])
+    named = {name: suspicions_of_label(name) for name in run.prior.names.values()}
+    run.warnings += [*found, *(f"{name}: {why}" for name, reasons in named.items() for why in reasons)]
+    run.facts["suspicions"] = found
+    run.lap("suspicions")
+    return found
+
+
+def _judge_registration(run: _Run, suspicions: list[str]) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
-    judge_label, prior = _judges(run), run.prior.labels
+    judge_label, prior = _judges(run, suspicions=suspicions), run.prior.labels
     for value in run.prior.names:
         mask = (prior.data == value).astype(np.float32)
         box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
@@ -369,6 +401,8 @@ def _segment_labels(
         final.add(value, fused, box)
         if run.probabilities is not None:
             run.probabilities[value] = box, fused
+        if run.masks is not None:
+            run.masks[value] = box, fused > 0.5
         judge_label(value, box, fused, prompt.mask[box], answer[box])
     run.lap("model and fusion")
     return Volume(final.result(), grid), Volume(alone.result(), grid)
@@ -379,6 +413,8 @@ def _finish(run: _Run, labels: Volume, alone: Volume | None, verdicts: dict[int,
     prior = run.prior
     dtype = smallest_label_type(max(prior.names))
     counts = np.bincount(labels.data.ravel(), minlength=max(prior.names) + 1)
+    for value, (_, mask) in (run.masks or {}).items():
+        counts[value] = np.count_nonzero(mask)
     entries = [
         {
             "value": value,
@@ -407,4 +443,5 @@ def _finish(run: _Run, labels: Volume, alone: Volume | None, verdicts: dict[int,
         report=report,
         warnings=warnings,
         probabilities=run.probabilities or {},
+        masks=run.masks or {},
     )

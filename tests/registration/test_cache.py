@@ -8,6 +8,7 @@ import pytest
 from atlassegfm.errors import InputError, RegistrationError
 from atlassegfm.registration import registry
 from atlassegfm.registration.cache import RegistrationCache
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.registry import MethodInfo
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Transform
@@ -56,8 +57,9 @@ def test_equal_content_is_found_again_whatever_object_holds_it(cache):
         (scan(0), scan(1), "other", Settings()),
         (scan(0), scan(1), "counted", Settings(seed=1)),
         (scan(0), scan(1), "counted", Settings(device="cuda")),
+        (scan(0), scan(1), "counted", Settings(focus=Focus(((0.0, 0.0, 0.0),) * 8))),
     ],
-    ids=["other image", "way round", "grid", "type", "method", "seed", "device"],
+    ids=["other image", "way round", "grid", "type", "method", "seed", "device", "focus"],
 )
 def test_anything_that_can_change_the_result_is_another_registration(cache, fixed, moving, method, settings):
     cache.register(scan(0), scan(1), "counted", Settings())

@@ -31,8 +31,8 @@ from atlassegfm.volume import Volume
 
 #: Weights grow with this power of an atlas's agreement with the others, which is taken to be no less than the least.
 TRUST, LEAST_AGREEMENT = 4.0, 0.1
-#: Registers: fixed image, moving image, what it is called while it goes on.
-Register = Callable[[Volume, Volume, str], RegistrationResult]
+#: Registers an atlas with the query; what that is called while it goes on.
+Register = Callable[[Atlas, str], RegistrationResult]
 #: Told (step, finished fraction).
 Progress = Callable[[str, float], None]
 
@@ -187,7 +187,7 @@ def _chosen(
 def _register(candidate: Candidate, query: Volume, register: Register) -> None:
     """Align one atlas; what fails is noted and left out."""
     try:
-        candidate.forward = register(query, candidate.atlas.image, f"registration of atlas {candidate.number}")
+        candidate.forward = register(candidate.atlas, f"registration of atlas {candidate.number}")
     except RegistrationError as error:
         candidate.left_out = f"could not be registered: {error}"
         return

@@ -16,6 +16,7 @@ import torch
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
+from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
@@ -158,8 +159,8 @@ class _Search:
             return self.fixed, self.moving
         return tuple(working_copy(image, self.spacing * factor) for image in (self.fixed, self.moving))
 
-    def attempt(self, dof: int, *, wide: bool = False) -> Candidate:
-        """Best alignment from the usual or the wide starts; ``dof=0``: the positions in the headers alone."""
+    def attempt(self, dof: int, *, wide: bool = False) -> list[Candidate]:
+        """Alignments from the usual or the wide starts, best first; ``dof=0``: the positions in the headers alone."""
         fits, facts = [Fit(np.eye(4), 0.0)], {}
         if dof:
             fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide)
@@ -178,14 +179,24 @@ class _Search:
             }
         )
         self.clock.lap("candidates")
-        return best
+        return candidates
 
-    def best(self, dof: int) -> Candidate:
+    def found(self, dof: int) -> list[Candidate]:
         """The first attempt, or where that one does not convince, the better of it and one from wide starts."""
         first = self.attempt(dof)
-        if not dof or (first.convincing and not self.starts.turned_fits_better):
+        if not dof or (first[0].convincing and not self.starts.turned_fits_better):
             return first
-        return max((first, self.attempt(dof, wide=True)), key=lambda candidate: candidate.rank)
+        return max((first, self.attempt(dof, wide=True)), key=lambda candidates: candidates[0].rank)
+
+    def focused(self, candidates: list[Candidate], dof: int) -> Candidate:
+        """The best of the candidates once they are refined on the surroundings of the labels."""
+        focus, pair = self.settings.focus, (self.fixed, self.moving)
+        if focus is None or not dof or not focus.narrows(pair):
+            return candidates[0]
+        fits = refine([c.matrix for c in candidates], pair, focus, dof)
+        best = try_candidates(*self.coarsest, fits, self.knobs, self.device)[0]
+        self.clock.lap("focus")
+        return best
 
 
 def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 12) -> RegistrationResult:
@@ -214,27 +225,30 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         If the images look alike nowhere.
     """
     search = _Search(fixed, moving, settings, PLANS[OwnOptions(**settings.options).quality])
-    best = search.best(dof)
+    candidates = search.found(dof)
+    best = candidates[0]
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
+    start = search.focused(candidates, dof)
     levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
-    field, history, folding = register_deformable(
-        levels, best, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
+    bent = register_deformable(
+        levels, start, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
     )
     search.clock.lap("deformable")
     facts = {
-        "matrix": best.matrix.tolist(),
+        "matrix": start.matrix.tolist(),
         "attempts": search.attempts,
         "doubts": best.doubts,
         "inverse_consistency_percent": round(100 * best.apart, 3),
         "overlap": round(best.met, 4),
         "working_spacing_mm": search.spacing,
-        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
-        "steps": [len(values) for values in history],
-        "folding_percent": folding,
+        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in bent.history],
+        "steps": [len(values) for values in bent.history],
+        "folding_percent": bent.folding,
     }
     warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
-    return RegistrationResult(Transform((field, Affine(best.matrix))), facts, search.clock.seconds, warnings)
+    chain = Transform((bent.field, Affine(start.matrix)))
+    return RegistrationResult(chain, facts, search.clock.seconds, warnings, bent.apart)
 
 
 def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
@@ -253,7 +267,7 @@ def likeness(fixed: Volume, moving: Volume, settings: Settings) -> float:
     RegistrationError
         If no alignment was found.
     """
-    best = _Search(fixed, moving, settings, PLANS["default"]).best(12)
+    best = _Search(fixed, moving, settings, PLANS["default"]).found(12)[0]
     return best.lncc - LIKENESS_APART * best.apart
 
 

@@ -13,8 +13,8 @@ from atlassegfm.volume import Volume
 class RegistrationCache:
     """Finds a registration again by the content of its two images, the method and what it was told.
 
-    It is filled by `register` alone and keeps transforms and facts, never an image, and nothing of a label map ever
-    reaches it. What it holds lives as long as it does: make one per pair of scans.
+    It is filled by `register` alone and keeps transforms and facts, never an image; of a label map nothing but the box
+    around the atlas's labels ever reaches it. What it holds lives as long as it does: make one per pair of scans.
     """
 
     def __init__(self) -> None:
@@ -43,4 +43,4 @@ class RegistrationCache:
 
 def _key(fixed: Volume, moving: Volume, method: str, settings: Settings) -> str:
     told = [fixed.digest(), moving.digest(), method, settings.seed, settings.device, dict(settings.options)]
-    return json.dumps(told, sort_keys=True, default=str)
+    return json.dumps([*told, repr(settings.focus)], sort_keys=True, default=str)

@@ -219,12 +219,12 @@ def affine_candidates(fixed: Volume, moving: Volume, starts: Sequence[Start], *,
     coarse = LinearProblem(*(working_copy(image, RIGID_COARSER * float(image.spacing[0])) for image in (fixed, moving)))
     # The starts may hold a scale: a help on the way to an affine, but no part of a rigid motion.
     matrices = [s.matrix if dof == 12 else _rigid_part(s.matrix, fixed.grid.centre) for s in starts]
-    fits = _distinct(fixed.grid, (optimise(coarse, matrix, 6) for matrix in matrices))
-    fits = _distinct(fixed.grid, (optimise(problem, fit.matrix, dof) for fit in fits))
+    fits = distinct(fixed.grid, (optimise(coarse, matrix, 6) for matrix in matrices))
+    fits = distinct(fixed.grid, (optimise(problem, fit.matrix, dof) for fit in fits))
     return sorted(fits, key=lambda f: -f.score)
 
 
-def _distinct(grid: Grid, fits: Iterable[Fit]) -> list[Fit]:
+def distinct(grid: Grid, fits: Iterable[Fit]) -> list[Fit]:
     """Those that found an overlap and end more than a voxel from all before them at some corner of `grid`."""
     kept: list[Fit] = []
     for fit in fits:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atlassegfm.registration.transform import Transform
+from atlassegfm.volume import Volume
+
+if TYPE_CHECKING:
+    from atlassegfm.registration.focus import Focus
 
 #: Told (name of the step, finished fraction in [0, 1]).
 Progress = Callable[[str, float], None]
@@ -30,12 +34,15 @@ class Settings:
         Told the step's name and the finished fraction.
     options : mapping
         What the method takes beyond that; see `options`. `registry.register` checks names and values.
+    focus : Focus, optional
+        Where the alignment matters: the surroundings of the atlas's labels. Methods other than our own take no notice.
     """
 
     seed: int = 0
     device: str = "cpu"
     progress: Progress = silent
     options: Mapping[str, Any] = field(default_factory=dict)
+    focus: Focus | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,12 @@ class RegistrationResult:
         Wall seconds per stage.
     warnings : list of str
         What the user should know.
+    apart : Volume or None
+        Distance in mm of the maps there and back, on a grid over the fixed image, from methods that go both ways.
     """
 
     transform: Transform
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    apart: Volume | None = None

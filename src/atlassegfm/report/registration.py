@@ -83,7 +83,11 @@ def align(
 
 def _reversed(fixed: Volume, moving: Volume, method: str, settings: Settings, warnings: list[str]) -> Transform | None:
     """The transform of the reverse registration; one that fails is a warning."""
-    told = replace(settings, progress=lambda step, fraction: settings.progress(f"reverse: {step}", fraction))
+    told = replace(
+        settings,
+        progress=lambda step, fraction: settings.progress(f"reverse: {step}", fraction),
+        focus=settings.focus and settings.focus.exchanged(),
+    )
     try:
         result = register(moving, fixed, method, told)
     except RegistrationError as error:

@@ -1,0 +1,103 @@
+"""The alignment where it matters: affine candidates refined on the surroundings of the atlas's labels.
+
+One affine map cannot fit arms, spine and heart at once. Labels are to be carried, so theirs is the part it should fit;
+what is left elsewhere is bent right by the deformable step (docs/decisions/0002-registration.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.linear import Fit, LinearProblem, distinct, optimise
+from atlassegfm.volume import Volume, bounding_box
+
+#: How far the surroundings reach beyond the labels' box.
+MARGIN_MM = 15.0
+#: Voxels along the longest edge of the part that is compared.
+VOXELS = 32
+#: The most along the longest edge of the other image, which stays whole.
+MOST_VOXELS = 96
+#: Labels whose surroundings fill more than this share of the atlas need no focus: the whole image is theirs.
+WHOLE = 0.33
+
+Pair = tuple[Volume, Volume]
+
+
+@dataclass(frozen=True)
+class Focus:
+    """What an alignment is for: the box around the labels of one of the two images.
+
+    Parameters
+    ----------
+    corners : tuple of eight points
+        In that image's world, RAS+ mm.
+    on_fixed : bool
+        Whether that image is the fixed one; else the moving one.
+    """
+
+    corners: tuple[tuple[float, float, float], ...]
+    on_fixed: bool = False
+
+    @classmethod
+    def of(cls, labels: Volume, values: Sequence[int] | None = None, *, on_fixed: bool = False) -> Focus | None:
+        """The box around these values of a label map, or all that are not 0; None when none of them occurs."""
+        box = bounding_box(labels.data if values is None else np.isin(labels.data, values))
+        if box is None:
+            return None
+        ends = [(s.start - 0.5, s.stop - 0.5) for s in box]
+        points = labels.grid.to_world(np.array(list(product(*ends))))
+        return cls(tuple(tuple(point) for point in np.round(points, 4).tolist()), on_fixed)
+
+    def exchanged(self) -> Focus:
+        """The same for the registration the other way round."""
+        return replace(self, on_fixed=not self.on_fixed)
+
+    def parts(self, pair: Pair) -> Pair:
+        """Fixed and moving working copy, the one that has the labels cut down to their surroundings."""
+        fixed, moving = pair
+        points = np.array(self.corners)
+        return (_part(fixed, points), moving) if self.on_fixed else (fixed, _part(moving, points))
+
+    def narrows(self, pair: Pair) -> bool:
+        """Whether the labels' surroundings are but a part of their image."""
+        image = pair[0] if self.on_fixed else pair[1]
+        return _part(image, np.array(self.corners)).grid.size < WHOLE * image.grid.size
+
+
+def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus, dof: int) -> list[Fit]:
+    """Alignments of the whole images, refined on the surroundings of the labels and scored there.
+
+    Parameters
+    ----------
+    matrices : sequence of numpy.ndarray, shape (4, 4)
+        Fixed to moving world points, RAS+ mm; at least one.
+    pair : (Volume, Volume)
+        Fixed and moving working copy, intensities scaled to [0, 1].
+    focus : Focus
+        Where it matters.
+    dof : {6, 12}
+        Rigid or affine.
+    """
+    parts = focus.parts(pair)
+    labelled, other = (float(parts[n].grid.extent_mm.max()) for n in ((0, 1) if focus.on_fixed else (1, 0)))
+    spacing = max(labelled / VOXELS, other / MOST_VOXELS, float(pair[0].spacing[0]))
+    problem = LinearProblem(*(working_copy(part, spacing) for part in parts))
+    fits = [optimise(problem, matrix, dof) for matrix in matrices]
+    # Where the parts hardly meet, the alignment stays what it is.
+    return distinct(pair[0].grid, [fit if fit.score > -1.0 else Fit(fit.matrix, 0.0) for fit in fits])
+
+
+def _part(image: Volume, points: np.ndarray) -> Volume:
+    """The image within `MARGIN_MM` of the box that the world points (N, 3) span along its axes; never empty."""
+    at = image.grid.to_voxel(points)
+    margin = MARGIN_MM / image.spacing
+    last = np.array(image.grid.shape) - 1
+    low = np.clip(np.floor(at.min(axis=0) - margin), 0, last).astype(int)
+    high = np.clip(np.ceil(at.max(axis=0) + margin), 0, last).astype(int)
+    box = tuple(slice(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    return Volume(np.ascontiguousarray(image.data[box]), image.grid.cropped(box))
