@@ -30,11 +30,13 @@ def fake_segmentation(final: Volume, names: dict[int, str], *, with_model: bool 
         report={"seed": 0, "labels": labels, "warnings": [], "timings": {"registration": 0.1}},
         warnings=[],
         probabilities={},
+        masks={},
     )
 
 
 def fake_segment(atlas, query: Volume, *, progress=None, **options) -> SimpleNamespace:
-    """The pipeline without its work: thirds of the intensity range become the atlas's labels."""
+    """The pipeline without its work: thirds of the intensity range become the labels of the (first) atlas."""
+    atlas = atlas[0] if isinstance(atlas, list) else atlas
     if progress is not None:
         progress("registration", 0.0)
         progress("registration", 1.0)
@@ -46,6 +48,9 @@ def fake_segment(atlas, query: Volume, *, progress=None, **options) -> SimpleNam
     if options.get("keep_probabilities"):
         everything = tuple(slice(0, n) for n in query.grid.shape)
         result.probabilities = {value: (everything, (final == value) * np.float32(0.75)) for value in atlas.values}
+    if options.get("overlapping"):
+        everything = tuple(slice(0, n) for n in query.grid.shape)
+        result.masks = {v: (everything, query.data > cut) for cut, v in zip(cuts, atlas.values, strict=True)}
     result.report["parameters"] = {key: value for key, value in options.items() if key != "progress"}
     return result
 

@@ -125,7 +125,7 @@ def test_options_reach_the_pipeline(files, fake_pipeline):
         "--seed", 7, "--only", "3", "--label-names", "3=milz,1=leber",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    atlas, options = fake_pipeline.calls[0]
+    (atlas,), options = fake_pipeline.calls[0]
     assert atlas.names == {3: "milz"}
     del options["progress"]
     assert options == {
@@ -391,3 +391,32 @@ def test_register_wrong_values_name_the_right_ones(files, fake_pipeline, argumen
 def test_register_refuses_to_overwrite(files):
     os.link(files / "one.nii.gz", files / "two_warped.nii.gz")
     assert_one_line_error(register(files, out=files), "one.nii.gz", "overwritten")
+
+
+def test_overlapping_masks_and_uncertainty(files, fake_pipeline):
+    result = segment(files, "--overlapping", "--uncertainty")
+    assert result.exit_code == 0, result.stderr
+    out = files.parent / "out"
+    assert {p.name for p in out.glob("*.nii.gz")} == {
+        "one_seg_liver.nii.gz",
+        "one_seg_spleen.nii.gz",
+        "one_uncertainty.nii.gz",
+    }
+    liver, spleen = (read_labels(out / f"one_seg_{name}.nii.gz").data for name in ("liver", "spleen"))
+    assert (liver[spleen > 0] > 0).all(), "the fake's larger label holds the smaller one"
+    assert fake_pipeline.calls[0][1]["overlapping"] is True
+    assert fake_pipeline.calls[0][1]["keep_probabilities"] is True
+    told = json.loads((out / "one_report.json").read_text())["outputs"]
+    assert {"mask_1", "mask_3", "uncertainty", "qc"} <= set(told)
+
+
+def test_overlapping_masks_do_not_overwrite_an_input(files, fake_pipeline):
+    image = files / "one_seg_liver.nii.gz"
+    image.write_bytes((files / "atlas_labels.nii.gz").read_bytes())
+    atlas = ("--atlas", files / "atlas.nii.gz", "--labels", image)
+    result = run("segment", files / "one.nii.gz", *atlas, "-o", files, "--overlapping")
+    assert_one_line_error(result, "one_seg_liver.nii.gz")
+
+
+def test_overlapping_in_a_flat_format_is_one_line(files, fake_pipeline):
+    assert_one_line_error(segment(files, "--overlapping", "--format", "nifti,nrrd"), "--overlapping", "nrrd")

@@ -15,6 +15,7 @@ import pytest
 import typer.main
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.atlases import LABEL_FUSIONS
 from atlassegfm.cli import app
 from atlassegfm.demo import write_pair
 from atlassegfm.fusion import FUSIONS
@@ -132,7 +133,7 @@ def test_every_option_and_default_is_documented():
 
 def test_methods_fusions_presets_and_formats_are_documented():
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    for name in (*METHODS, *FUSIONS, *PRESETS, *FORMATS):
+    for name in (*METHODS, *FUSIONS, *PRESETS, *FORMATS, *LABEL_FUSIONS):
         assert f"`{name}`" in page
 
 

@@ -100,7 +100,7 @@ def test_registration_alone_is_the_warped_label(atlas, pair):
 
 
 def test_no_query_label_can_reach_the_code():
-    """Nothing that `segment` takes can carry a label of the query: there is one label map among its arguments."""
+    """Nothing that `segment` takes can carry a label of the query: the only label maps it takes are of atlases."""
     assert list(inspect.signature(segment).parameters) == [
         "atlas",
         "query",
@@ -109,11 +109,14 @@ def test_no_query_label_can_reach_the_code():
         "registration",
         "registration_options",
         "fusion",
+        "label_fusion",
+        "most_atlases",
         "device",
         "seed",
         "progress",
         "cache",
         "keep_probabilities",
+        "overlapping",
         "model_options",
         "weights",
         "weights_sha256",

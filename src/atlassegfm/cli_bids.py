@@ -17,7 +17,7 @@ LEVELS = ("participant", "group")
 #: Options that take several words, as those of BIDS Apps do.
 SEVERAL = ("--participant-label", "--session-label")
 #: What `segment` takes and this does not.
-_NOT_HERE = ("queries", "out", "series", "formats")
+_NOT_HERE = ("queries", "out", "series", "formats", "overlapping", "uncertainty")
 
 
 class BidsCommand(TyperCommand):
@@ -64,9 +64,9 @@ def bids_command(
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Only images with this in their names, such as acq=mprage."),
     ] = None,
-    atlas: Annotated[Path | None, typer.Option(metavar="IMG", help="The labelled scan.")] = None,
+    atlas: Annotated[list[Path] | None, typer.Option(metavar="IMG", help="The labelled scan; see segment.")] = None,
     labels: Annotated[
-        Path | None, typer.Option(metavar="SEG", help="Its label map, RTSTRUCT or DICOM segmentation.")
+        list[Path] | None, typer.Option(metavar="SEG", help="Its label map, RTSTRUCT or DICOM segmentation.")
     ] = None,
     **given: Any,  # noqa: ANN401 - the other options of `segment`
 ) -> None:
@@ -89,10 +89,8 @@ def bids_command(
 
         sum_up(out, as_json=given["as_json"])
         return
-    if atlas is None or labels is None:
-        raise InputError(
-            f"--{'labels' if atlas else 'atlas'}: expected a file, got none; the level participant needs both"
-        )
+    if not atlas:
+        raise InputError("--atlas: expected a file, got none; the level participant needs it and its --labels")
     participants = tuple(participant_label or ())
     wanted = Wanted(participants, tuple(session_label or ()), datatype, suffix, key_values(entity, "--entity"))
     _segment(ctx, bids_dir, out, wanted, {**given, "atlas": atlas, "labels": labels})
@@ -105,17 +103,19 @@ def _segment(ctx: typer.Context, bids_dir: Path, out: Path, wanted: Any, given: 
     from atlassegfm.cohort.bids_out import BidsLayout, write_description
     from atlassegfm.cohort.settings import CohortSettings
 
-    settings, work = read_command(ctx, {**given, "formats": "nifti"})
-    for path in (settings["atlas"], settings["labels"]):
+    settings, work = read_command(ctx, {**given, "formats": "nifti", "overlapping": False, "uncertainty": False})
+    layout = BidsLayout(datatype=wanted.datatype)
+    cohort = CohortSettings(**settings, layout=layout)
+    files = [path for pair in cohort.atlases for path in pair]
+    for path in files:
         check_readable(path)
-    queries = find_bids(bids_dir, wanted, leave_out=[settings["atlas"], settings["labels"]])
+    queries = find_bids(bids_dir, wanted, leave_out=files)
     if len(wanted.participants) == 1:
         # As schedulers of clusters start BIDS Apps: a job for each participant, all with one OUT.
         work["part"] = f"sub-{wanted.participants[0].removeprefix('sub-')}"
-    layout = BidsLayout(datatype=wanted.datatype)
     with output_folder(out):
         write_description(bids_dir, out)
-        run_and_tell(queries, CohortSettings(**settings, layout=layout), out, work, as_json=given["as_json"])
+        run_and_tell(queries, cohort, out, work, as_json=given["as_json"])
 
 
 def with_options_of(function: Callable[..., None], other: Callable[..., None]) -> Callable[..., None]:

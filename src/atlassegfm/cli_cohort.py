@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,12 @@ def segment_cohort(
     from atlassegfm.cohort.queries import find_queries
     from atlassegfm.cohort.settings import CohortSettings
 
-    for path in (settings["atlas"], settings["labels"]):
+    given = CohortSettings(**settings)
+    files = [path for pair in given.atlases for path in pair]
+    for path in files:
         check_readable(path)
-    queries = find_queries(paths, series=series, leave_out=[settings["atlas"], settings["labels"], out])
-    run_and_tell(queries, CohortSettings(**settings), out, work, as_json=as_json)
+    queries = find_queries(paths, series=series, leave_out=[*files, out])
+    run_and_tell(queries, given, out, work, as_json=as_json)
 
 
 def run_and_tell(
@@ -163,33 +166,33 @@ def run_and_tell(
 
     jobs = read_jobs(work["jobs"])
 
-    inputs = {path for query in queries for path in (query.path, *settings.atlas_of(query))}
+    inputs = {path for query in queries for path in (query.path, *chain(*settings.atlases_of(query)))}
     outputs = [settings.layout.outputs(out, query.name, settings.formats) for query in queries]
     check_no_overwrite(sorted(inputs), [path for made in outputs for path in made.items().values()])
     start = time.perf_counter()
     with output_folder(out):
         prepare_compute()
-        voxels = _check_atlas(settings)
+        voxels, *others = _check_atlases(settings)
         device = _device(settings.options["device"], work.get("dask"))
 
         from atlassegfm.cohort.memory import auto_jobs
         from atlassegfm.cohort.runner import Work, run_cohort
 
-        jobs = jobs or auto_jobs(voxels, len(queries), device)
+        jobs = jobs or auto_jobs(voxels, len(queries), device, further=sum(others))
         settings = replace(settings, options={**settings.options, "device": device})
         with CohortProgress(quiet=as_json) as progress:
             cohort = run_cohort(queries, settings, out, Work(**{**work, "jobs": jobs}), progress)
     _finish(cohort, time.perf_counter() - start, as_json=as_json)
 
 
-def _check_atlas(settings: CohortSettings) -> int:
-    """Read the cohort's atlas once to see that it can be used; its voxels."""
-    from atlassegfm.atlas import Atlas
+def _check_atlases(settings: CohortSettings) -> list[int]:
+    """Read the cohort's atlases once to see that they can be used; their voxels, the largest first."""
+    from atlassegfm.atlases.loading import load_atlases
+    from atlassegfm.cli_display import say_notices
 
-    atlas = Atlas.load(settings.atlas, settings.labels, **settings.choices)
-    for notice in atlas.notices:
-        say_warning(f"atlas: {notice}")
-    return atlas.image.data.size
+    atlases = load_atlases(settings.atlases, **settings.choices)
+    say_notices(atlases)
+    return sorted((atlas.image.data.size for atlas in atlases), reverse=True)
 
 
 def _device(wanted: str, dask: DaskChoice | None) -> str:

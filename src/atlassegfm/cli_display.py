@@ -6,6 +6,7 @@ import functools
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from atlassegfm.atlas import Atlas
     from atlassegfm.pipeline import Segmentation
 
 
@@ -139,6 +141,13 @@ def say_warning(message: str) -> None:
     typer.echo(f"warning: {message}", err=True)
 
 
+def say_notices(atlases: Sequence[Atlas]) -> None:
+    """What was assumed or changed while the atlases were loaded."""
+    for number, atlas in enumerate(atlases, 1):
+        for notice in atlas.notices:
+            say_warning(f"atlas: {notice}" if len(atlases) == 1 else f"atlas {number}: {notice}")
+
+
 def say_error(message: str) -> None:
     """One line on stderr, whatever the message holds."""
     typer.echo("error: " + " ".join(message.split()), err=True)
@@ -150,20 +159,22 @@ def print_result(name: str, segmentation: Segmentation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from atlassegfm.report.facts import label_facts
+    from atlassegfm.report.facts import label_facts, predicted
 
     table = Table(title=Text(name), title_justify="left")
     table.add_column("label", justify="right")
     table.add_column("name")
     table.add_column("volume, ml", justify="right")
     table.add_column("quality")
+    table.add_column("Dice, predicted")
     table.add_column("why")
     for fact in label_facts(segmentation):
         quality = fact["quality"]
         word, reasons = quality.get("word", ""), "; ".join(map(str, quality.get("reasons", [])))
         volume = f"{float(fact['volume_ml']):.2f}"
+        told = (Text(str(word)), Text(predicted(quality)), Text(reasons))
         # Text, not markup: a label may be called "[1]".
-        table.add_row(str(fact["value"]), Text(str(fact["name"])), volume, Text(str(word)), Text(reasons))
+        table.add_row(str(fact["value"]), Text(str(fact["name"])), volume, *told)
     # Away from a terminal there is no width to fit into; 80 columns would break words.
     console = Console() if sys.stdout.isatty() else Console(width=140)
     console.print(table)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
+from atlassegfm.atlases.files import Files, atlas_files
 from atlassegfm.cli_cohort import has_cohort, segment_cohort
 from atlassegfm.cohort.engine_choice import CLUSTERS, ENGINES, read_engine
+from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS
 from atlassegfm.models.info import KINDS
 from atlassegfm.models.registry import MODELS, made_options, model_options, served
@@ -17,7 +22,7 @@ from atlassegfm.models.weights import check_weights
 from atlassegfm.presets import PRESETS, preset_options
 from atlassegfm.registration.options import QUALITIES
 from atlassegfm.registration.registry import METHODS
-from atlassegfm.report.formats import FORMATS, needs_probabilities, read_formats
+from atlassegfm.report.formats import FORMATS, asked_formats, needs_probabilities
 
 if TYPE_CHECKING:
     from atlassegfm.atlas import Atlas
@@ -42,11 +47,29 @@ def segment_command(
             "quotes, or a CSV table.",
         ),
     ],
-    atlas: Annotated[Path, typer.Option("--atlas", metavar="IMG", help="The labelled scan.")],
-    labels: Annotated[
-        Path, typer.Option("--labels", metavar="SEG", help="Its label map, RTSTRUCT or DICOM segmentation.")
+    atlas: Annotated[
+        list[Path],
+        typer.Option(
+            "--atlas",
+            metavar="IMG",
+            help="The labelled scan; given again, or a folder with images/ and labels/: several, which vote.",
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the results; made if missing.")],
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--labels",
+            metavar="SEG",
+            help="Its label map, RTSTRUCT or DICOM segmentation; one for each --atlas, none for a folder.",
+        ),
+    ] = None,
+    most_atlases: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Of several atlases use those N that look most like the query.")
+    ] = MOST_ATLASES,
+    label_fusion: Annotated[
+        str, typer.Option(metavar="NAME", help=f"How several atlases vote: {', '.join(LABEL_FUSIONS)}.")
+    ] = LABEL_FUSIONS[0],
     preset: Annotated[
         str,
         typer.Option(
@@ -110,6 +133,12 @@ def segment_command(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help=f"What to write: {', '.join(FORMATS)}.")
     ] = "nifti",
+    overlapping: Annotated[
+        bool, typer.Option("--overlapping", help="One mask per label, each decided by itself, in place of a label map.")
+    ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write how probably each voxel's label is wrong.")
+    ] = False,
     jobs: Annotated[str, typer.Option(metavar="N", help="Cohorts: scans side by side; auto: as many as fit.")] = "auto",
     timeout: Annotated[
         float | None, typer.Option(min=1.0, metavar="SECONDS", help="Cohorts: what one scan may take at the most.")
@@ -151,11 +180,12 @@ def segment_command(
 
     limit_threads(threads)
     wanted, options = list(settings["formats"]), settings["options"]
-    planned = cli_checks.plan_jobs(queries, out, [atlas, labels], series=series, formats=wanted)
+    files = ((settings["atlas"], settings["labels"]), *settings["more_atlases"])
+    planned = cli_checks.plan_jobs(queries, out, chain(*files), series=series, formats=wanted)
     with cli_checks.output_folder(out):
         prepare_compute()
-        run = _Run({"atlas_image": atlas, "atlas_labels": labels}, options, series, wanted, quiet=as_json)
-        run.load_atlas(**settings["choices"])
+        run = _Run(files, options, series, wanted, quiet=as_json)
+        run.load_atlases(**settings["choices"])
         results = [run.segment(job) for job in planned]
     _finish(results, as_json)
 
@@ -195,15 +225,30 @@ def read_command(ctx: typer.Context, given: dict[str, Any]) -> tuple[dict[str, A
         "rois": cli_checks.names_given(given["rois"], "--rois"),
         "series": given["atlas_series"],
     }
-    wanted = read_formats(given["formats"])
+    wanted = asked_formats(given["formats"], overlapping=given["overlapping"], uncertainty=given["uncertainty"])
+    if given["overlapping"]:
+        options["overlapping"] = True
     if needs_probabilities(wanted, options["model"]):
         options["keep_probabilities"] = True
     options |= {key: given[key] for key in ("device", "seed")}
-    settings = {"atlas": given["atlas"], "labels": given["labels"], "choices": choices, "options": options}
+    (atlas, labels), *more = atlas_files(given["atlas"], given["labels"] or ())
+    if more:
+        cli_checks.check_choice(given["label_fusion"], LABEL_FUSIONS, "--label-fusion")
+        options |= {key: given[key] for key in ("label_fusion", "most_atlases")}
+    else:
+        _check_alone(ctx)
+    settings = {"atlas": atlas, "labels": labels, "more_atlases": tuple(more), "choices": choices, "options": options}
     work = {key: given[key] for key in ("jobs", "timeout", "retry_failed", "threads")}
     cluster = cli_checks.key_values(given["dask_option"], "--dask-option")
     work["dask"] = read_engine(given["engine"], given["dask_address"], given["dask_cluster"], cluster, given["jobs"])
     return {**settings, "formats": tuple(wanted)}, work
+
+
+def _check_alone(ctx: typer.Context) -> None:
+    """Refuse options that say something about several atlases where there is one."""
+    for key in ("label_fusion", "most_atlases"):
+        if _given(ctx, key):
+            raise InputError(f"--{key.replace('_', '-')}: is about several atlases, got one; give --atlas again")
 
 
 def _given(ctx: typer.Context, name: str) -> bool:
@@ -244,27 +289,25 @@ class _Run:
 
     def __init__(
         self,
-        atlas_files: dict[str, Path],
+        files: Sequence[Files],
         options: dict[str, Any],
         series: str | None,
         formats: list[str],
         *,
         quiet: bool,
     ) -> None:
-        self.atlas_files = atlas_files
+        self.files = files
         self.options = options
         self.series, self.formats = series, formats
         self.quiet = quiet
-        self.atlas: Atlas | None = None
+        self.atlases: list[Atlas] = []
 
-    def load_atlas(self, **choices: Any) -> None:  # noqa: ANN401 - those of `Atlas.load`
-        from atlassegfm.atlas import Atlas
-        from atlassegfm.cli_display import say_warning
+    def load_atlases(self, **choices: Any) -> None:  # noqa: ANN401 - those of `Atlas.load`
+        from atlassegfm.atlases.loading import load_atlases
+        from atlassegfm.cli_display import say_notices
 
-        files = self.atlas_files
-        self.atlas = Atlas.load(files["atlas_image"], files["atlas_labels"], **choices)
-        for notice in self.atlas.notices:
-            say_warning(f"atlas: {notice}")
+        self.atlases = load_atlases(self.files, **choices)
+        say_notices(self.atlases)
 
     def segment(self, job: Job) -> dict[str, Any]:
         """Segment one query; what goes wrong with it is told and returned, so that the others still get their turn."""
@@ -288,15 +331,14 @@ class _Run:
             query = read_image(job.query, series=self.series)
             # Imported late: a bad file is told about before torch is loaded.
             from atlassegfm.pipeline import segment
-            from atlassegfm.report.json_report import source_facts
+            from atlassegfm.report.json_report import atlas_sources, source_facts
             from atlassegfm.report.outputs import write_outputs
 
-            segmentation = segment(self.atlas, query, progress=progress, **self.options)
+            segmentation = segment(self.atlases, query, progress=progress, **self.options)
             progress("write", 0.0)
             inputs = {
                 "query": source_facts(job.query, query),
-                "atlas_image": source_facts(self.atlas_files["atlas_image"], self.atlas.image),
-                "atlas_labels": source_facts(self.atlas_files["atlas_labels"], self.atlas.labels),
+                **atlas_sources(self.files, self.atlases),
             }
             folder = job.outputs.report.parent
             outputs = write_outputs(folder, job.stem, query, segmentation, inputs, self.formats)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.overlap import dice
+from atlassegfm.prompts import THRESHOLD
 from atlassegfm.quality import Quality, Signals, cut_fraction, expected_volume, judge, measure
+from atlassegfm.quality.borders import Border, BorderCurve, border_curve, border_of, mismatch
+from atlassegfm.quality.signals import border_points, radius, sampled
 from atlassegfm.registration.result import RegistrationResult
-from atlassegfm.volume import Volume
+from atlassegfm.suspecting import suspicions_of_label
+from atlassegfm.volume import Grid, Volume
+
+#: What the borders of an atlas's labels look like, by label and width of the steps: an atlas meets many queries.
+_learnt: WeakKeyDictionary[Volume, dict[tuple[int, float], tuple[Border | None, BorderCurve | None]]] = (
+    WeakKeyDictionary()
+)
 
 
 class LabelJudge:
@@ -28,6 +41,10 @@ class LabelJudge:
         Atlas labels after the trip to the query and back; without it there is no round-trip signal.
     backward : RegistrationResult, optional
         Atlas points to query points, estimated on its own; else the inverse of the forward affine part stands in.
+    learnt : mapping of int to float, optional
+        Per label the Dice that the method reached on the atlas itself.
+    suspicions : sequence of str
+        Why atlas and query do not go together.
     """
 
     def __init__(
@@ -38,8 +55,14 @@ class LabelJudge:
         forward: RegistrationResult,
         returned: Volume | None = None,
         backward: RegistrationResult | None = None,
+        learnt: Mapping[int, float] | None = None,
+        suspicions: Sequence[str] = (),
     ) -> None:
         self._atlas, self._query, self._moved, self._returned = atlas, query, moved, returned
+        self._forward, self._backward, self._learnt = forward, backward, learnt or {}
+        self._suspicions = tuple(suspicions)
+        # No narrower than a voxel of either image: what is compared has to be there in both.
+        self._step_mm = max(1.0, *atlas.image.spacing.tolist(), *query.spacing.tolist())
         self._matrix, self._doubts = forward.transform.matrix, tuple(forward.metrics.get("doubts", ()))
         self._to_query = backward.transform if backward else forward.transform.linear_part().inverse()
         self.verdicts: dict[int, Quality] = {}
@@ -54,9 +77,10 @@ class LabelJudge:
     ) -> None:
         """Judge one label from its probabilities (result, prior, model) on the part `box` of the query's grid."""
         atlas, roundtrip = self._atlas.labels, None
+        label = atlas.data == value
         if self._returned is not None:
-            roundtrip = dice(self._returned.data == value, atlas.data == value, both_empty=0.0)
-        atlas_ml = np.count_nonzero(atlas.data == value) * atlas.grid.voxel_volume_ml
+            roundtrip = dice(self._returned.data == value, label, both_empty=0.0)
+        atlas_ml = np.count_nonzero(label) * atlas.grid.voxel_volume_ml
         signals = measure(
             fused,
             m_atlas,
@@ -68,7 +92,42 @@ class LabelJudge:
             fixed=self._query.data[box],
             moved=self._moved.data[box],
         )
-        self.verdicts[value] = judge(signals, doubts=self._doubts)
+        result = np.zeros(self._query.grid.shape, dtype=bool)
+        result[box] = fused >= THRESHOLD
+        size = radius(label, atlas.spacing)
+        signals = replace(
+            signals,
+            apart=self._apart(result[box], self._query.grid.cropped(box), size),
+            atlas_dice=self._learnt.get(value),
+            border_dice=self._border_dice(value, label, result, size),
+        )
+        suspicions = [*self._suspicions, *suspicions_of_label(self._atlas.names[value])]
+        self.verdicts[value] = judge(signals, doubts=self._doubts, suspicions=suspicions)
+
+    def _border_dice(self, value: int, label: np.ndarray, result: np.ndarray, radius_mm: float) -> float | None:
+        """Whether the result's border lies on what the label's border lies on in the atlas; see `Signals`."""
+        image, step = self._atlas.image, self._step_mm
+        known = _learnt.setdefault(self._atlas.labels, {})
+        if (value, step) not in known:
+            there = border_of(image.data, label, image.spacing, step)
+            known[value, step] = there, None if there is None else border_curve(image, label, radius_mm, step)
+        there, curve = known[value, step]
+        here = None if curve is None else border_of(self._query.data, result, self._query.spacing, step)
+        return None if here is None else curve.dice(mismatch(here, there))
+
+    def _apart(self, result: np.ndarray, grid: Grid, radius_mm: float) -> float | None:
+        """How far the maps there and back lie apart at the result's border, relative to the label's radius."""
+        forward, backward = self._forward, self._backward
+        points = border_points(result, grid)
+        if radius_mm <= 0 or not len(points):
+            return None
+        if forward.apart is not None:
+            found = sampled(forward.apart, points)
+        elif backward is not None:
+            found = np.linalg.norm(backward.transform(forward.transform(points)) - points, axis=1)
+        else:
+            return None
+        return float(found.mean()) / radius_mm
 
     def missing(self, value: int) -> str:
         """Judge a label of which the registration left nothing on the query; returns the warning."""

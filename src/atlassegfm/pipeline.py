@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
+from atlassegfm.atlases.carry import VoteSettings
+from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.errors import InputError
 from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
@@ -23,14 +26,16 @@ from atlassegfm.models.info import KINDS
 from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.registry import create_model, model_info, model_options
 from atlassegfm.options import told
+from atlassegfm.prior import Prior, prior_of_one, prior_of_several
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
-from atlassegfm.resampling import resample_image, warp_labels
+from atlassegfm.resampling import warp_labels
 from atlassegfm.runtime import prepare_compute, resolve_device
+from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
 from atlassegfm.volume import Volume, bounding_box
 
 logger = logging.getLogger(__name__)
@@ -62,6 +67,9 @@ class Segmentation:
     probabilities : dict of int to (box, float32 array)
         Per label value the fused probability within a box of the grid, outside of which it is 0; empty unless asked
         for.
+    masks : dict of int to (box, bool array)
+        Per label value its voxels within a box of the grid, decided by itself whatever the others claim; empty unless
+        asked for.
     """
 
     labels: Volume
@@ -72,45 +80,52 @@ class Segmentation:
     report: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
     probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
+    masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
 
 
 class _Run:
-    """One query against one atlas: the steps in order, each timed."""
+    """One query against its atlas or atlases: the steps in order, each timed."""
 
-    def __init__(
-        self, atlas: Atlas, query: Volume, options: dict[str, Any], progress: Progress, cache: RegistrationCache
-    ) -> None:
-        self.atlas, self.query, self.options, self.progress, self.cache = atlas, query, options, progress, cache
+    def __init__(self, query: Volume, options: dict[str, Any], progress: Progress, cache: RegistrationCache) -> None:
+        self.query, self.options, self.progress, self.cache = query, options, progress, cache
+        self.prior: Prior | None = None
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
         self.probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
+        self.masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
         now = time.perf_counter()
-        self.seconds[step] = round(now - self._last, 3)
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
         self._last = now
 
-    def registered(self, fixed: Volume, moving: Volume, step: str) -> RegistrationResult:
+    def registered(self, fixed: Volume, moving: Volume, step: str, atlas: Atlas) -> RegistrationResult:
+        result = self.aligned(fixed, moving, step, atlas)
+        self.facts[step] = result.metrics
+        self.warnings += result.warnings
+        return result
+
+    def aligned(self, fixed: Volume, moving: Volume, step: str, atlas: Atlas, shown: str = "") -> RegistrationResult:
+        """One registration; nothing is said of it but its time."""
         settings = Settings(
             seed=self.options["seed"],
             device=self.options["device"],
-            progress=lambda name, fraction: self.progress(f"{step}: {name}", fraction),
+            progress=lambda name, fraction: self.progress(f"{shown or step}: {name}", fraction),
             options=self.options["registration_options"],
-            focus=Focus.of(self.atlas.labels, on_fixed=fixed is self.atlas.image),
+            focus=Focus.of(atlas.labels, on_fixed=fixed is atlas.image),
         )
         result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
-        if saved is not None:
-            self.facts.setdefault("seconds_saved", {})[step] = saved
-        self.facts[step] = result.metrics
-        self.warnings += result.warnings
         self.lap(step)
+        if saved is not None:
+            known = self.facts.setdefault("seconds_saved", {})
+            known[step] = known.get(step, 0.0) + saved
         return result
 
 
 def segment(
-    atlas: Atlas,
+    atlas: Atlas | Sequence[Atlas],
     query: Volume,
     *,
     model: str = "builtin",
@@ -118,11 +133,14 @@ def segment(
     registration: str = "default",
     registration_options: Mapping[str, Any] | None = None,
     fusion: str = "kalman",
+    label_fusion: str = "joint",
+    most_atlases: int = MOST_ATLASES,
     device: str = "auto",
     seed: int = 0,
     progress: Progress | None = None,
     cache: RegistrationCache | None = None,
     keep_probabilities: bool = False,
+    overlapping: bool = False,
     model_options: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
     weights_sha256: str | None = None,
@@ -136,8 +154,9 @@ def segment(
 
     Parameters
     ----------
-    atlas : Atlas
-        The labelled scan.
+    atlas : Atlas or sequence of Atlas
+        The labelled scan, or several: their labels are registered one by one and voted into one prior; the one that
+        agrees best with the others teaches the model.
     query : Volume
         The scan to segment, any grid.
     model : str
@@ -150,6 +169,10 @@ def segment(
         What that method takes beyond seed and device, such as ``{"iterations": 200}`` for "voxelmorph".
     fusion : str
         How prior and model are combined, a name out of `atlassegfm.fusion.FUSIONS`; "none" is the model alone.
+    label_fusion : str
+        How several atlases vote, a name out of `atlassegfm.atlases.LABEL_FUSIONS`.
+    most_atlases : int
+        So many atlases are registered at the most; of more, those that look most like the query.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
     seed : int
@@ -161,6 +184,9 @@ def segment(
         found again had taken.
     keep_probabilities : bool
         Whether the result has the probabilities behind its labels; "none" as model has none.
+    overlapping : bool
+        Whether the result also has a mask per label that is decided by itself; the report's volumes are those of the
+        masks then. Registration alone carries one label map, whose labels do not overlap.
     model_options : mapping, optional
         What that model takes beyond seed and device, such as ``{"axis": "axial"}`` for "medsam".
     weights : str or Path, optional
@@ -176,13 +202,14 @@ def segment(
     Raises
     ------
     InputError
-        If an option is unknown or does not fit the model.
+        If an option is unknown or does not fit the model, or atlases contradict each other on the name of a label.
     RegistrationError
-        If atlas and query cannot be aligned.
+        If atlas and query cannot be aligned; of several atlases, if none can.
     ModelError
         If the model or its weights cannot be used.
     """
     prepare_compute()
+    atlases = [atlas] if isinstance(atlas, Atlas) else list(atlas)
     options = _checked_options(
         model=model,
         prompt=prompt,
@@ -192,33 +219,82 @@ def segment(
         device=device,
         seed=seed,
         model_options=model_options or {},
+        **_several_options(len(atlases), label_fusion, most_atlases),
     )
     # Before the registration: what is missing or damaged has to be told at once.
     session = _session(options, weights, weights_sha256)
-    run = _Run(atlas, query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
-    forward = run.registered(query, atlas.image, "registration")
-    prior = warp_labels(atlas.labels, query.grid, forward.transform)
-    moved = resample_image(atlas.image, query.grid, forward.transform)
-    run.lap("warp")
+    run = _Run(query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
+    run.prior = _prior(run, atlases)
+    teacher = run.prior.teacher
+    suspicions = _suspicions(run)
     if session is None:
-        judged = _judge_registration(run, forward, prior, moved)
-        return _finish(run, prior, prior, None, judged)
-    backward = run.registered(atlas.image, query, "reverse registration")
-    returned = warp_labels(prior, atlas.image.grid, backward.transform)
+        return _finish(run, run.prior.labels, None, _judge_registration(run, suspicions))
+    backward = run.registered(teacher.atlas.image, query, "reverse registration", teacher.atlas)
+    returned = warp_labels(run.prior.lesson, teacher.atlas.image.grid, backward.transform)
     run.lap("round trip")
-    support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), options["prompt"])
-    _announce(model, session, atlas, query)
+    truth = teacher.atlas.labels
+    support = Support(teacher.atlas.image, truth, usable_priors(truth, returned, seed), options["prompt"])
+    _announce(model, session, teacher.atlas, query)
     run.progress("model learns from the atlas", 0.0)
     learnt = session.customise(support)
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
-    judge_label = LabelJudge(atlas, query, moved, forward, returned, backward)
-    run.probabilities = {} if keep_probabilities else None
-    labels, alone = _segment_labels(run, session, prior, fusions, judge_label)
+    reached = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
+    judge_label = _judges(run, returned, backward, reached, suspicions)
+    run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
+    labels, alone = _segment_labels(run, session, fusions, judge_label)
     info = model_info(model)
     run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
     run.warnings += [*([info.notice] if info.notice else []), *session.notices]
-    return _finish(run, labels, prior, alone, judge_label.verdicts)
+    return _finish(run, labels, alone, judge_label.verdicts)
+
+
+def _several_options(count: int, label_fusion: str, most_atlases: int) -> dict[str, Any]:
+    """What is said of several atlases; nothing where there is one, whose results do not depend on it."""
+    if label_fusion not in LABEL_FUSIONS:
+        raise InputError(f"unknown label fusion {label_fusion!r}: choose one of {', '.join(LABEL_FUSIONS)}")
+    if count < 1 or most_atlases < 1:
+        raise InputError(f"expected at least one atlas, got {min(count, most_atlases)}")
+    return {"label_fusion": label_fusion, "most_atlases": most_atlases} if count > 1 else {}
+
+
+def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
+    """Step 1: the labels of one atlas, or of several, on the query."""
+    if len(atlases) == 1:
+        forward = run.registered(run.query, atlases[0].image, "registration", atlases[0])
+        found = prior_of_one(atlases[0], forward, run.query)
+        run.lap("warp")
+        return found
+    # Imported late: torch.
+    from atlassegfm.registration.builtin import likeness
+
+    found = prior_of_several(
+        atlases,
+        run.query,
+        lambda atlas, shown: run.aligned(run.query, atlas.image, "registration", atlas, shown),
+        lambda fixed, moving: likeness(fixed, moving, Settings(device=run.options["device"])),
+        VoteSettings(run.options["most_atlases"], run.options["label_fusion"], run.options["model"] != "none"),
+        run.progress,
+    )
+    run.facts |= {"registration": found.teacher.forward.metrics, "atlases": found.facts}
+    run.warnings += found.warnings
+    run.lap("warp")
+    return found
+
+
+def _judges(
+    run: _Run,
+    returned: Volume | None = None,
+    backward: RegistrationResult | None = None,
+    reached: Mapping[int, float] | None = None,
+    suspicions: Sequence[str] = (),
+) -> Judges:
+    """Verdicts by the atlas that taught the model; on labels that it lacks, by others."""
+    of, query = run.prior.teacher, run.query
+    teacher = LabelJudge(of.atlas, query, of.moved, of.forward, returned, backward, reached, suspicions)
+    stand_ins = run.prior.stand_ins.items()
+    others = {v: LabelJudge(r.atlas, query, r.moved, r.forward, suspicions=suspicions) for v, r in stand_ins}
+    return Judges(teacher, others)
 
 
 def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -276,10 +352,21 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     return fusions
 
 
-def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, moved: Volume) -> dict[int, Quality]:
+def _suspicions(run: _Run) -> list[str]:
+    """What speaks against this atlas for this query, or against an atlas for some labels; told as warnings too."""
+    teacher = run.prior.teacher
+    found = suspicions_of_pair(teacher.atlas.image, run.query, teacher.forward, run.options["device"])
+    named = {name: suspicions_of_label(name) for name in run.prior.names.values()}
+    run.warnings += [*found, *(f"{name}: {why}" for name, reasons in named.items() for why in reasons)]
+    run.facts["suspicions"] = found
+    run.lap("suspicions")
+    return found
+
+
+def _judge_registration(run: _Run, suspicions: list[str]) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
-    judge_label = LabelJudge(run.atlas, run.query, moved, forward)
-    for value in run.atlas.values:
+    judge_label, prior = _judges(run, suspicions=suspicions), run.prior.labels
+    for value in run.prior.names:
         mask = (prior.data == value).astype(np.float32)
         box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
         if box is None:
@@ -291,50 +378,54 @@ def _judge_registration(run: _Run, forward: RegistrationResult, prior: Volume, m
 
 
 def _segment_labels(
-    run: _Run, session: SegmentationModel, prior: Volume, fusions: dict[int, Fusion], judge_label: LabelJudge
+    run: _Run, session: SegmentationModel, fusions: dict[int, Fusion], judge_label: Judges
 ) -> tuple[Volume, Volume]:
     """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
-    grid, spacing = run.query.grid, run.query.spacing
+    grid, spacing, prior = run.query.grid, run.query.spacing, run.prior.labels
     final = LabelCompetition(grid.shape, prior.data.dtype)
     alone = LabelCompetition(grid.shape, prior.data.dtype)
     session.set_image(run.query)
-    for number, (value, fusion) in enumerate(fusions.items()):
-        run.progress(f"model and fusion: {run.atlas.names[value]}", number / len(fusions))
+    for number, (value, name) in enumerate(run.prior.names.items()):
+        run.progress(f"model and fusion: {name}", number / len(run.prior.names))
         prompt = prompt_from_labels(prior, value, run.options["prompt"])
         if prompt is None:
             run.warnings.append(judge_label.missing(value))
             continue
-        answer = favouring_dice(session.segment(prompt))
+        # A label that the model was not taught is what the atlases say.
+        answer = favouring_dice(session.segment(prompt)) if value in fusions else prompt.mask
         box = union_box(prompt.mask, answer, spacing)
-        fused = fusion.apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
+        fused = answer[box]
+        if value in fusions:
+            fused = fusions[value].apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
         alone.add(value, answer[box], box)
         final.add(value, fused, box)
         if run.probabilities is not None:
             run.probabilities[value] = box, fused
+        if run.masks is not None:
+            run.masks[value] = box, fused > 0.5
         judge_label(value, box, fused, prompt.mask[box], answer[box])
     run.lap("model and fusion")
     return Volume(final.result(), grid), Volume(alone.result(), grid)
 
 
-def _finish(
-    run: _Run, labels: Volume, prior: Volume, alone: Volume | None, verdicts: dict[int, Quality]
-) -> Segmentation:
+def _finish(run: _Run, labels: Volume, alone: Volume | None, verdicts: dict[int, Quality]) -> Segmentation:
     """Cast to the smallest type and write the report."""
-    atlas = run.atlas
-    dtype = smallest_label_type(max(atlas.values))
-    counts = np.bincount(labels.data.ravel(), minlength=max(atlas.values) + 1)
-    atlas_counts = np.bincount(atlas.labels.data.ravel(), minlength=max(atlas.values) + 1)
+    prior = run.prior
+    dtype = smallest_label_type(max(prior.names))
+    counts = np.bincount(labels.data.ravel(), minlength=max(prior.names) + 1)
+    for value, (_, mask) in (run.masks or {}).items():
+        counts[value] = np.count_nonzero(mask)
     entries = [
         {
             "value": value,
-            "name": atlas.names[value],
+            "name": name,
             "volume_ml": round(float(counts[value]) * labels.grid.voxel_volume_ml, 4),
-            "atlas_volume_ml": round(float(atlas_counts[value]) * atlas.labels.grid.voxel_volume_ml, 4),
+            "atlas_volume_ml": round(prior.volumes_ml[value], 4),
             "quality": verdicts[value].to_dict(),
         }
-        for value in atlas.values
+        for value, name in prior.names.items()
     ]
-    warnings = [*atlas.notices, *run.query.meta.get("notices", ()), *run.warnings]
+    warnings = [*prior.notices, *run.query.meta.get("notices", ()), *run.warnings]
     warnings += [f"{e['name']}: {e['quality']['word']}" for e in entries if e["quality"]["word"] == DO_NOT_USE]
     report = {
         "parameters": run.options,
@@ -345,11 +436,12 @@ def _finish(
     }
     return Segmentation(
         labels=Volume(labels.data.astype(dtype), labels.grid),
-        atlas_labels=Volume(prior.data.astype(dtype), labels.grid),
+        atlas_labels=Volume(prior.labels.data.astype(dtype), labels.grid),
         model_labels=None if alone is None else Volume(alone.data.astype(dtype), labels.grid),
-        names=dict(atlas.names),
-        colours=dict(atlas.colours),
+        names=dict(prior.names),
+        colours=dict(prior.colours),
         report=report,
         warnings=warnings,
         probabilities=run.probabilities or {},
+        masks=run.masks or {},
     )

@@ -183,12 +183,18 @@ def label_membership(
 def warp_labels(labels: Volume, grid: Grid, transform: PointMap) -> Volume:
     """Label map carried through a registration: `resample_labels` by the method that measures best for it.
 
-    See docs/decisions/0002-registration.md ("Carrying labels"). Where voxels come to lie on voxels nothing has to be
-    interpolated, and the labels stay what they are.
+    See docs/decisions/0002-registration.md ("Carrying labels") and `carrying_method`.
     """
-    coords = _probed(grid, labels.grid, transform)[1]
-    on_voxels = np.abs(coords - np.round(coords)).max() < SNAP_VOXELS
-    return resample_labels(labels, grid, transform, method="linear" if on_voxels else "gaussian")
+    return resample_labels(labels, grid, transform, method=carrying_method(labels.grid, grid, transform))
+
+
+def carrying_method(source: Grid, grid: Grid, transform: PointMap) -> str:
+    """How labels are carried through a registration: "gaussian", unless voxels come to lie on voxels.
+
+    Then nothing has to be interpolated, and the labels stay what they are.
+    """
+    coords = _probed(grid, source, transform)[1]
+    return "linear" if np.abs(coords - np.round(coords)).max() < SNAP_VOXELS else "gaussian"
 
 
 def resample_labels(labels: Volume, grid: Grid, transform: PointMap | None = None, *, method: str = "linear") -> Volume:

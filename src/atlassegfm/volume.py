@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -170,6 +171,13 @@ class Volume:
     def with_data(self, data: np.ndarray) -> Volume:
         """The same grid and file facts with other voxel values."""
         return replace(self, data=data)
+
+    def digest(self) -> str:
+        """SHA-256 of the voxels, their type and where they lie."""
+        found = hashlib.sha256(f"{self.data.dtype.str} {self.data.shape}".encode())
+        found.update(np.ascontiguousarray(self.affine))
+        found.update(np.ascontiguousarray(self.data))
+        return found.hexdigest()
 
 
 def bounding_box(mask: np.ndarray, margin: int | Sequence[int] = 0) -> tuple[slice, slice, slice] | None:

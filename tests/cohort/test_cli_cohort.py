@@ -105,3 +105,15 @@ def test_results_do_not_overwrite_queries(scans, spoilt_pipeline):
     result = segment(scans, scans.folder / "a*.nii.gz")
     assert result.exit_code == 2
     assert "would be overwritten" in result.stderr
+
+
+def test_overlapping_masks_of_a_cohort_are_found_again(scans, spoilt_pipeline):
+    scans.query("a")
+    options = (scans.folder, "--jobs", 1, "--overlapping", "--uncertainty", "--json")
+    first = json.loads(segment(scans, *options).stdout)
+    assert first["resumed"] == 0
+    written = {path.name for path in scans.out.glob("*.nii.gz")}
+    assert written == {"a_seg_liver.nii.gz", "a_seg_spleen.nii.gz", "a_uncertainty.nii.gz"}
+    assert json.loads(segment(scans, *options).stdout)["resumed"] == 1
+    (scans.out / "a_seg_liver.nii.gz").unlink()
+    assert json.loads(segment(scans, *options).stdout)["resumed"] == 0

@@ -22,6 +22,7 @@ def test_workers_fit_into_cores_cases_and_memory(monkeypatch):
     assert auto_jobs(10**6, 100, "cpu", free=100 * one) == 8
     assert auto_jobs(10**6, 100, "cpu", free=0.1 * one) == 1
     assert auto_jobs(10**6, 100, "cuda", free=100 * one) == 1
+    assert auto_jobs(10**6, 100, "cpu", free=3.5 * one, further=10**7) < 3
 
 
 def test_free_memory_is_known_here():

@@ -150,3 +150,21 @@ def test_new_objects_have_new_identifiers(results):
     found = {pydicom.dcmread(path).SOPInstanceUID for path in results}
     assert len(found) == len(results)
     assert uid("series") not in found
+
+
+def test_overlapping_structures_each_have_all_their_voxels(tmp_path, query):
+    """A structure within another: in the label map it took the other's voxels, as contours both are whole."""
+    data = np.zeros(query.grid.shape, np.uint8)
+    data[1:9, 1:6, 1:4] = 1
+    whole = query.with_data(data.copy())
+    data[3:6, 2:4, 1:4] = 4
+    box = (slice(1, 9), slice(1, 6), slice(1, 4))
+    masks = {1: (box, np.ones((8, 5, 3), bool))}
+    series, drawn = query.meta[META_SERIES], []
+    for labels, own in ((query.with_data(data), masks), (whole, None), (query.with_data(data), None)):
+        write_rtstruct(tmp_path / "rs.dcm", labels, series, NAMES, COLOURS, own)
+        structures = pydicom.dcmread(tmp_path / "rs.dcm").ROIContourSequence
+        drawn.append([[list(c.ContourData) for c in s.get("ContourSequence", [])] for s in structures])
+    overlapping, alone, flat = drawn
+    assert overlapping[0] == alone[0] != flat[0]
+    assert overlapping[1] == flat[1] != []

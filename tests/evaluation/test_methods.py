@@ -54,8 +54,23 @@ def test_procedures_never_share_with_the_pipeline():
         "default": {"default": "final", "registration": "atlas"},
         "builtin-1": {"builtin-1": "final"},
         "upper-bound": {"upper-bound": "final"},
-        "label-fusion": {"label-fusion": "final"},
+        "label-fusion": {"label-fusion": "atlas"},
     }
+
+
+def test_several_atlases_share_with_none_that_has_one():
+    assert runs_of("several-atlases", "label-fusion", "majority-vote", "registration") == {
+        "several-atlases": {"several-atlases": "final", "label-fusion": "atlas"},
+        "majority-vote": {"majority-vote": "atlas"},
+        "registration": {"registration": "atlas"},
+    }
+    assert Method("a", label_fusion="staple").run_settings() == Method("b").run_settings()  # of one atlas
+    told = parse_method("default+atlases=3+label_fusion=weighted").segment_options()
+    assert (told["most_atlases"], told["label_fusion"]) == (3, "weighted")
+    assert "most_atlases" not in PRESETS["default"].segment_options()
+    for text, part in (("atlases=few", "whole number"), ("atlases=0", "at least one"), ("label_fusion=x", "none of")):
+        with pytest.raises(InputError, match=part):
+            parse_method(f"default+{text}")
 
 
 def test_settings_ignore_names_and_what_cannot_matter():

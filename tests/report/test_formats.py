@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from atlassegfm.errors import InputError
-from atlassegfm.report.formats import FORMATS, needs_dicom, needs_probabilities, read_formats, write_segmentation
+from atlassegfm.report.formats import (
+    FORMATS,
+    asked_formats,
+    needs_dicom,
+    needs_probabilities,
+    read_formats,
+    write_segmentation,
+)
 from fakes import fake_segmentation
 
 
@@ -21,6 +28,19 @@ def test_what_formats_ask_for():
     assert needs_probabilities(["dicom-seg-fractional"], "builtin")
     with pytest.raises(InputError, match="needs a model"):
         needs_probabilities(["nifti", "dicom-seg-fractional"], "none")
+
+
+def test_overlapping_labels_go_into_formats_that_can_hold_them():
+    assert asked_formats("nifti", overlapping=True) == ["masks"]
+    assert asked_formats("nifti,rtstruct", overlapping=True, uncertainty=True) == ["masks", "rtstruct", "uncertainty"]
+    assert asked_formats("nifti", uncertainty=True) == ["nifti", "uncertainty"]
+    with pytest.raises(InputError, match=r"--overlapping: expected .*nifti.*, got nrrd, dicom-seg"):
+        asked_formats("nifti,nrrd,dicom-seg", overlapping=True)
+
+
+def test_the_uncertainty_takes_probabilities_where_there_are_some():
+    assert needs_probabilities(["uncertainty"], "builtin")
+    assert not needs_probabilities(["uncertainty"], "none")
 
 
 def test_endings_and_roles_are_all_different():

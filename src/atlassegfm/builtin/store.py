@@ -9,7 +9,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,9 +36,7 @@ def content_key(image: Volume, labels: Volume, weights: Path, told: Any) -> str:
     digest = hashlib.sha256(f"{VERSION} {json.dumps(told, sort_keys=True)}".encode())
     digest.update(weights.read_bytes())
     for volume in (image, labels):
-        digest.update(f"{volume.data.dtype.str} {volume.data.shape}".encode())
-        digest.update(np.ascontiguousarray(volume.affine).tobytes())
-        digest.update(np.ascontiguousarray(volume.data))
+        digest.update(volume.digest().encode())
     return digest.hexdigest()
 
 

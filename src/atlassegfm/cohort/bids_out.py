@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,14 +40,17 @@ class BidsLayout(Layout):
 
     datatype: str = "anat"
 
-    def outputs(self, folder: Path, stem: str, formats: Sequence[str]) -> Outputs:
-        """Where the results of an image go; `stem` is its BIDS name.
+    def outputs(
+        self, folder: Path, stem: str, formats: Sequence[str], labels: Mapping[int, str] | None = None
+    ) -> Outputs:
+        """Where the results of an image go; `stem` is its BIDS name, and those of the labels have no say.
 
         Raises
         ------
         InputError
             If the name is not one of BIDS, or a format is not one that BIDS knows for segmentations.
         """
+        del labels
         name = BidsName.read(stem)
         if name is None or list(formats) != ["nifti"]:
             raise InputError(f"{stem}: expected a BIDS name and NIfTI as format, got {', '.join(formats)}")

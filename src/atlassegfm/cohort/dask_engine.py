@@ -236,7 +236,8 @@ def _absolute(settings: CohortSettings) -> CohortSettings:
     choices = dict(settings.choices)
     if isinstance(names, str | Path) and Path(names).is_file():
         choices["names"] = str(Path(names).absolute())
-    return replace(settings, atlas=settings.atlas.absolute(), labels=settings.labels.absolute(), choices=choices)
+    (atlas, labels), *more = ((image.absolute(), labels.absolute()) for image, labels in settings.atlases)
+    return replace(settings, atlas=atlas, labels=labels, more_atlases=tuple(more), choices=choices)
 
 
 def _travelling(case: Case, fence: Fence) -> Case:

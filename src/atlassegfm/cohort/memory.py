@@ -13,6 +13,8 @@ BASE_BYTES = 700e6
 #: What a case takes beyond that per voxel of the atlas, up to so many voxels, and for those beyond: working copies are
 #: then coarser than the scan.
 BYTES_PER_VOXEL, MANY_VOXELS, BYTES_PER_FURTHER_VOXEL = 225.0, 6e6, 150.0
+#: What each atlas beyond the first adds per voxel: itself, its working copies, its registration, its place in the vote.
+BYTES_PER_ATLAS_VOXEL = 40.0
 #: Part of the free memory that is planned with.
 SHARE = 0.8
 _CGROUPS = (
@@ -39,7 +41,7 @@ def read_jobs(text: str) -> int | None:
     return int(text)
 
 
-def auto_jobs(voxels: int, cases: int, device: str, free: float | None = None) -> int:
+def auto_jobs(voxels: int, cases: int, device: str, free: float | None = None, *, further: int = 0) -> int:
     """Workers that fit.
 
     Parameters
@@ -52,11 +54,13 @@ def auto_jobs(voxels: int, cases: int, device: str, free: float | None = None) -
         One worker per GPU.
     free : float, optional
         Bytes, for tests; None asks the system.
+    further : int
+        Voxels of all atlases but the largest, together.
     """
     if device == "cuda":
         return 1
     free = free_bytes() if free is None else free
-    fitting = int(SHARE * free / bytes_needed(voxels)) if free else 1
+    fitting = int(SHARE * free / (bytes_needed(voxels) + BYTES_PER_ATLAS_VOXEL * further)) if free else 1
     return max(1, min(available_cores(), cases, fitting))
 
 

@@ -30,6 +30,8 @@ class CohortSettings:
         What is written.
     layout : Layout
         How it is called.
+    more_atlases : tuple of (Path, Path)
+        Image and labels of further atlases.
     """
 
     atlas: Path
@@ -38,10 +40,16 @@ class CohortSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     formats: tuple[str, ...] = ("nifti",)
     layout: Layout = field(default_factory=Layout)
+    more_atlases: tuple[tuple[Path, Path], ...] = ()
 
-    def atlas_of(self, query: Query) -> tuple[Path, Path]:
-        """Image and labels that serve a query."""
-        return query.atlas or self.atlas, query.labels or self.labels
+    @property
+    def atlases(self) -> tuple[tuple[Path, Path], ...]:
+        """Image and labels of all atlases of the cohort."""
+        return (self.atlas, self.labels), *self.more_atlases
+
+    def atlases_of(self, query: Query) -> tuple[tuple[Path, Path], ...]:
+        """Image and labels of each atlas that serves a query."""
+        return self.atlases if query.atlas is None else ((query.atlas, query.labels),)
 
 
 class Keys:
@@ -69,7 +77,7 @@ class Keys:
 
     def of(self, query: Query) -> str:
         """Key of everything that decides a query's result, but for the query itself."""
-        atlas = [self._digest(path) for path in self._settings.atlas_of(query)]
+        atlas = [self._digest(path) for pair in self._settings.atlases_of(query) for path in pair]
         return settings_key({**self._common, "atlas": atlas, "series": query.series})
 
     def _digest(self, path: Path) -> str:

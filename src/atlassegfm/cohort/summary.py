@@ -21,7 +21,8 @@ WORDS = (GOOD, CHECK, DO_NOT_USE)
 FAILED = "failed"
 SCHEMA = 1
 CSV_COLUMNS = (
-    "name", "source", "status", "label", "label_name", "volume_ml", "quality", "score", "reasons", "outlier",
+    "name", "source", "status", "label", "label_name", "volume_ml", "quality", "score", "score_low", "score_high",
+    "reasons", "outlier",
     "elongation", "sphericity", "components", "warnings", "seconds", "error",
 )  # fmt: skip
 
@@ -117,6 +118,7 @@ def _label_cells(case: CaseSummary, label: dict[str, Any]) -> dict[str, Any]:
         "volume_ml": f"{label['volume_ml']:.4f}",
         "quality": case.label_word(label),
         "score": "" if score is None else f"{score:.3f}",
+        **dict(zip(("score_low", "score_high"), (f"{end:.3f}" for end in quality.get("interval", ())), strict=False)),
         "reasons": _join(quality.get("reasons", [])),
         "outlier": case.outliers.get(label["value"], ""),
         **{key: (label.get("shape") or {}).get(key, "") for key in ("elongation", "sphericity", "components")},

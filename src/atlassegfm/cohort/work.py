@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlassegfm.atlas import Atlas
+from atlassegfm.atlases.files import Files
+from atlassegfm.atlases.loading import load_atlases
 from atlassegfm.cohort.fence import is_current
 from atlassegfm.cohort.loading import Scan, load
 from atlassegfm.cohort.modality import check_same_kind
@@ -26,7 +28,7 @@ from atlassegfm.evaluation.memory import peak_mb, reset_peak
 from atlassegfm.io import file_sha256, is_dicom
 from atlassegfm.io.files import atomic_path
 from atlassegfm.report.facts import label_facts
-from atlassegfm.report.json_report import file_facts, source_facts
+from atlassegfm.report.json_report import atlas_sources, file_facts, source_facts
 from atlassegfm.report.outputs import Outputs, write_outputs
 
 if TYPE_CHECKING:
@@ -147,12 +149,12 @@ def _segment(
 
     query = case.query
     tell("read")
-    image_path, labels_path = settings.atlas_of(query)
-    atlas, atlas_facts = _atlas(image_path, labels_path, _Choices(settings.choices))
+    atlases, atlas_facts = _atlases(settings.atlases_of(query), _Choices(settings.choices))
     scan = load(query)
     image = scan.image
-    check_same_kind(atlas.image, image, public_name(query))
-    result = segment(atlas, image, progress=_whole_steps(tell), **settings.options)
+    for atlas in atlases:
+        check_same_kind(atlas.image, image, public_name(query))
+    result = segment(atlases, image, progress=_whole_steps(tell), **settings.options)
     tell("write")
     if not case.is_current:
         raise AtlasSegError(f"{query.name}: its run is over, so the result is dropped")
@@ -208,11 +210,10 @@ class _Choices(dict):
 
 
 @lru_cache(maxsize=2)
-def _atlas(image: Path, labels: Path, choices: _Choices) -> tuple[Atlas, dict[str, dict[str, str]]]:
-    """The atlas and what reports say of its files, read once by a worker; of a cohort with many, the last two stay."""
-    atlas = Atlas.load(image, labels, **choices)
-    sources = {"atlas_image": source_facts(image, atlas.image), "atlas_labels": source_facts(labels, atlas.labels)}
-    return atlas, file_facts(sources)
+def _atlases(files: tuple[Files, ...], choices: _Choices) -> tuple[list[Atlas], dict[str, dict[str, str]]]:
+    """The atlases and what reports say of their files, read once by a worker; of a cohort with many, two sets stay."""
+    atlases = load_atlases(files, **choices)
+    return atlases, file_facts(atlas_sources(files, atlases))
 
 
 def _whole_steps(tell: Tell) -> Callable[[str, float], None]:

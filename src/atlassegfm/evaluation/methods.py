@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from atlassegfm import presets
+from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
 from atlassegfm.errors import InputError
 from atlassegfm.registration.options import read_options
 from atlassegfm.registration.registry import METHODS as REGISTRATIONS
@@ -21,7 +22,7 @@ OUTPUTS = ("final", "model", "atlas")
 #: Procedures that look at the query's truth: bounds and simulated users, never something to deploy.
 TRUTH_PROCEDURES = ("clicks", "true-prompt")
 #: What `parse_method` lets a user set, beside options of the registration.
-SETTABLE = ("registration", "model", "prompt", "fusion", "customise", "output")
+SETTABLE = ("registration", "model", "prompt", "fusion", "customise", "output", "atlases", "label_fusion")
 #: Begins the name of an option of the registration: ``registration.iterations=50``.
 REGISTRATION_OPTION = "registration."
 
@@ -36,6 +37,10 @@ class Method:
         Row name in tables.
     registration, model, prompt, fusion : str
         As in `atlassegfm.pipeline.segment`. Model "none" is registration alone.
+    atlases : int
+        How many atlases of the protocol it may use: 1 is the pair's own, of more those that look most like the query.
+    label_fusion : str
+        How several vote, a name out of `atlassegfm.atlases.LABEL_FUSIONS`.
     registration_options : tuple of (str, value)
         What the registration is told, for example ``(("iterations", 50),)``; the order says nothing.
     customise : bool
@@ -57,12 +62,20 @@ class Method:
     fusion: str = "kalman"
     customise: bool = True
     output: str = "final"
+    atlases: int = 1
+    label_fusion: str = LABEL_FUSIONS[0]
     procedure: str = "pipeline"
     options: tuple[tuple[str, Any], ...] = ()
     registration_options: tuple[tuple[str, Any], ...] = ()
     summary: str = ""
 
     def __post_init__(self) -> None:
+        if self.atlases < 1:
+            raise InputError(f"method {self.name}: expected at least one atlas, got {self.atlases}")
+        if self.label_fusion not in LABEL_FUSIONS:
+            raise InputError(
+                f"method {self.name}: label fusion {self.label_fusion!r} is none of {', '.join(LABEL_FUSIONS)}"
+            )
         if self.output not in OUTPUTS:
             raise InputError(f"method {self.name}: output {self.output!r} is none of {', '.join(OUTPUTS)}")
 
@@ -70,6 +83,16 @@ class Method:
     def sees_truth(self) -> bool:
         """Whether the query's true label map is among its inputs."""
         return self.procedure in TRUTH_PROCEDURES
+
+    @property
+    def uses_pool(self) -> bool:
+        """Whether it looks at other atlases of the protocol than the pair's."""
+        return self.procedure == "pipeline" and self.atlases > 1
+
+    @property
+    def vote(self) -> tuple[int, str]:
+        """What the warped atlas labels depend on beside the registration."""
+        return (self.atlases, self.label_fusion) if self.uses_pool else (1, "")
 
     @property
     def alignment(self) -> tuple[str, tuple[tuple[str, Any], ...]]:
@@ -83,12 +106,14 @@ class Method:
         settings["registration_options"] = dict(self.registration_options)
         if self.model == "none" and self.procedure == "pipeline":
             settings |= {"prompt": "auto", "fusion": "none", "customise": False}
-        return settings
+        return settings | dict(zip(("atlases", "label_fusion"), self.vote, strict=True))
 
     def segment_options(self) -> dict[str, Any]:
         """Keyword arguments for `atlassegfm.pipeline.segment`; the same preset works in `evaluate` and `segment`."""
         options = {key: getattr(self, key) for key in presets.PARTS}
         options["registration_options"] = dict(self.registration_options)
+        if self.uses_pool:
+            options |= {"most_atlases": self.atlases, "label_fusion": self.label_fusion}
         return options if self.customise else options | {"customise": False}
 
     @classmethod
@@ -138,8 +163,15 @@ PRESETS: dict[str, Method] = {
         Method("builtin-5", procedure="clicks", options=(("clicks", 5),), summary="built-in model, 5 simulated clicks"),
         Method("vesselfm", model="vesselfm", procedure="unprompted", summary="vesselFM alone, which takes no prompt"),
         Method("upper-bound", procedure="true-prompt", prompt="mask", summary="the model prompted with the true mask"),
-        Method("label-fusion", model="none", procedure="label-fusion", summary="joint label fusion of several atlases"),
-        Method("majority-vote", model="none", procedure="majority-vote", summary="several atlases, majority vote"),
+        Method("several-atlases", atlases=MOST_ATLASES, summary="default with up to five atlases that vote"),
+        Method("label-fusion", model="none", atlases=MOST_ATLASES, summary="joint label fusion of several atlases"),
+        Method(
+            "majority-vote",
+            model="none",
+            atlases=MOST_ATLASES,
+            label_fusion="majority",
+            summary="several atlases, majority vote",
+        ),
         Method(
             "universeg", model="universeg", procedure="in-context", summary="UniverSeg, slice by slice, from one atlas"
         ),
@@ -203,7 +235,7 @@ def _changed(base: Method, text: str, settings: list[str], option: str) -> Metho
         if name != key:
             told[name] = value
         else:
-            changes[key] = _truth_value(value, option) if key == "customise" else value
+            changes[key] = _setting(key, value, option)
     method = replace(base, name=text, summary="as given on the command line", **changes)
     # Options belong to one registration: another one does not take over those of the first.
     own = dict(base.registration_options) if method.registration == base.registration else {}
@@ -218,6 +250,17 @@ def _typed(method: Method, told: dict[str, str], option: str) -> dict[str, Any]:
         return read_options(method.registration, REGISTRATIONS[method.registration].options, told)
     except InputError as error:
         raise InputError(f"{option}: {error}") from error
+
+
+def _setting(key: str, value: str, option: str) -> str | bool | int:
+    """The value of a setting, of the right type."""
+    if key == "customise":
+        return _truth_value(value, option)
+    if key != "atlases":
+        return value
+    if not value.isdecimal():
+        raise InputError(f"{option}: atlases={value}: expected a whole number")
+    return int(value)
 
 
 def _truth_value(text: str, option: str) -> bool:

@@ -21,9 +21,6 @@ from atlassegfm.models.weights import used_digest
 if TYPE_CHECKING:
     from atlassegfm.evaluation.runner import Settings
 
-#: Procedures that use the other atlases of the protocol, so that these belong to what decides the numbers.
-POOL_PROCEDURES = ("label-fusion", "majority-vote")
-
 
 @dataclass(frozen=True)
 class Output:
@@ -127,7 +124,7 @@ def content_key(run: Run, pair: Pair, digests: Mapping[str, str], settings: Sett
         With the device that "auto" stands for.
     """
     used = [pair.atlas, pair.query]
-    if run.method.procedure in POOL_PROCEDURES:
+    if run.method.uses_pool:
         used += pair.pool
     return settings_key(
         {

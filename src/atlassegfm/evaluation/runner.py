@@ -10,7 +10,7 @@ from atlassegfm.errors import AtlasSegError, InputError
 from atlassegfm.evaluation.dataset import Dataset
 from atlassegfm.evaluation.methods import Method
 from atlassegfm.evaluation.protocol import Pair, Plan
-from atlassegfm.evaluation.records import POOL_PROCEDURES, Record, content_key, record_path
+from atlassegfm.evaluation.records import Record, content_key, record_path
 from atlassegfm.evaluation.runs import Run, plan_runs
 from atlassegfm.evaluation.schedule import Progress, run_tasks
 from atlassegfm.evaluation.work import Task, without_done
@@ -166,7 +166,7 @@ def _tasks(dataset: Dataset, settings: Settings, runs: Sequence[Run], folder: Pa
 
 
 def _needed_cases(pairs: Sequence[Pair], runs: Sequence[Run]) -> set[str]:
-    with_pool = any(r.method.procedure in POOL_PROCEDURES for r in runs)
+    with_pool = any(r.method.uses_pool for r in runs)
     return {i for p in pairs for i in (p.atlas, p.query, *(p.pool if with_pool else ()))}
 
 

@@ -84,8 +84,8 @@ def _needed_output(method: Method) -> str:
 def _depends_on(method: Method, output: str) -> tuple:
     """What an output of a pipeline run depends on; None never equals anything, for outputs a run does not have."""
     if output == "atlas":
-        return method.alignment
+        return method.alignment, method.vote
     if method.model == "none":
         return (None, id(method))
-    model = (method.alignment, method.model, method.prompt, method.customise, method.options)
+    model = (method.alignment, method.vote, method.model, method.prompt, method.customise, method.options)
     return model if output == "model" else (*model, method.fusion)

@@ -1,7 +1,7 @@
 """How far to trust the result for one label, without ground truth.
 
-`measure` turns arrays into `Signals`; `judge` turns signals into a predicted Dice, a word and reasons. The rule behind
-it is a heuristic, see `atlassegfm.quality.verdict`.
+`measure` turns arrays into `Signals`; `judge` turns signals into a predicted Dice with an interval, a word and reasons.
+What is behind the number stands in `atlassegfm.quality.calibration`.
 """
 
 from atlassegfm.quality.signals import (

@@ -28,6 +28,8 @@ PointMap = Callable[[np.ndarray], np.ndarray]
 class Signals:
     """What can be known about one label's result; None where it was not measured.
 
+    Those in `calibration.VIEWS` have a say in the prediction, the others are told.
+
     Parameters
     ----------
     empty : bool
@@ -44,6 +46,12 @@ class Signals:
         Share of the label that lies outside the query's field of view.
     similarity : float
         Mean squared local correlation of query and warped atlas image in and around the label, 0 to 1.
+    border_dice : float
+        Dice of those displaced copies of the label on the atlas whose borders look as wrong (`borders.BorderCurve`).
+    apart : float
+        Mean distance of the maps there and back at the border of the result, relative to the label's `radius`.
+    atlas_dice : float
+        Dice that the method reached on the atlas from a displaced prior.
     """
 
     empty: bool = False
@@ -53,6 +61,9 @@ class Signals:
     volume_ratio: float | None = None
     cut_fraction: float | None = None
     similarity: float | None = None
+    border_dice: float | None = None
+    apart: float | None = None
+    atlas_dice: float | None = None
 
 
 def measure(
@@ -202,3 +213,28 @@ def local_similarity(fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spa
     cc = np.where(flat, 0.0, cov**2 / np.where(flat, 1.0, var_f * var_m))
     near = edt.edt(np.ascontiguousarray(~mask[box]), anisotropy=tuple(size.tolist())) <= SURROUNDINGS_MM
     return float(np.clip(cc, 0.0, 1.0)[near].mean())
+
+
+def radius(mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Three times volume over surface, in mm: the radius of a ball that is as thick; 0 for an empty mask.
+
+    The surface is that of the voxels' faces times 2/3, which is what they exceed a smooth surface by on average over
+    its directions.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return 0.0
+    part, size = np.pad(mask[box], 1).astype(np.int8), np.asarray(spacing, dtype=float)
+    faces = sum(np.count_nonzero(np.diff(part, axis=a)) * float(np.prod(np.delete(size, a))) for a in range(3))
+    return float(3.0 * np.count_nonzero(part) * np.prod(size) / (2.0 / 3.0 * faces))
+
+
+def border_points(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """World points (n, 3), RAS+ mm, of border voxels of a mask on `grid`; a selection where they are many."""
+    border = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    return grid.to_world(border[:: max(1, -(-len(border) // MAX_POINTS))])
+
+
+def sampled(volume: Volume, points: np.ndarray) -> np.ndarray:
+    """Values (n,) of an image at world points (n, 3), trilinear; beyond the image those of its border."""
+    return ndimage.map_coordinates(volume.data, volume.grid.to_voxel(points).T, order=1, mode="nearest")

@@ -1,31 +1,37 @@
-"""From signals to a verdict: a predicted Dice, a word and reasons.
+"""From signals to a verdict: a predicted Dice with an interval, a word and reasons.
 
-**The rule is a heuristic.** Predicted Dice is ``BEST * product(factors) ** OVERLAP`` with one factor per signal, each
-read off a monotone table (`RULES`): better signals never lower the prediction. The tables were set by eye on 26 labels
-of nine development pairs, not calibrated; take the number as a rank ("which results to look at first"), not as a
-measurement. A result can be wrong in ways that no signal sees: registration and model can agree on the same wrong
-organ. And nothing here applies to focal lesions, whose place in the atlas says nothing about their place in the query.
+The number is that of `calibration.Calibration`. A result can be wrong in ways that no signal sees: registration and
+model can agree on the same wrong organ, and the atlas can be contoured wrongly. And nothing here applies to focal
+lesions, whose place in the atlas says nothing about their place in the query; see `lesions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
+from scipy.special import expit
 
+from atlassegfm.quality.calibration import Calibration
 from atlassegfm.quality.signals import Signals
 
 GOOD, CHECK, DO_NOT_USE = "good", "check", "do not use"
 #: Predicted Dice from which a result is called good, and from which it is worth checking.
-GOOD_FROM, CHECK_FROM = 0.75, 0.5
-#: Predicted Dice when every signal is at its best.
-BEST = 0.88
-#: Signals overlap (a lost organ lowers several at once), so that their plain product would count one fault twice.
-OVERLAP = 0.7
-#: A result of which more than this share lies outside the query's field of view is never called good.
-CUT_NOTICED = 0.1
+GOOD_FROM, CHECK_FROM = 0.8, 0.5
+#: The same where no round trip was there to check the registration: one witness less.
+GOOD_ALONE = 0.85
+#: The low end of the interval of a good result.
+GOOD_LOW = 0.5
+#: A result of which more than this share lies outside the query's field of view is never called good, or of any use.
+CUT_NOTICED, CUT_AWAY = 0.1, 0.9
+#: Nor is one good on which model and registration agree less than this; above it their agreement says nothing.
+DISAGREED = 0.6
+#: Times that the volume of an organ may differ from the atlas's, after the difference in body size.
+PEOPLE_DIFFER = 2.0
+#: A signal that lowers the predicted Dice by more than this is given as a reason, three at the most.
+NOTICED = 0.03
+MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,9 @@ class Quality:
     word : {"good", "check", "do not use"}
         What to do with the result.
     score : float
-        Predicted Dice in [0, 1]; a rough one, see the module's docstring.
+        Predicted Dice in [0, 1].
+    interval : (float, float)
+        Holds the true Dice in about `calibration.LEVEL` of the cases.
     reasons : tuple of str
         What speaks against the result, the weightiest first; empty when nothing does.
     signals : Signals
@@ -46,109 +54,112 @@ class Quality:
 
     word: str
     score: float
+    interval: tuple[float, float]
     reasons: tuple[str, ...]
     signals: Signals
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready: word, score, reasons (list), signals (dict); numbers rounded to three decimals."""
+        """JSON-ready: word, score, interval, reasons (list), signals (dict); numbers rounded to three decimals."""
         signals = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self.signals).items()}
-        return {"word": self.word, "score": round(self.score, 3), "reasons": list(self.reasons), "signals": signals}
+        return {
+            "word": self.word,
+            "score": round(self.score, 3),
+            "interval": [round(end, 3) for end in self.interval],
+            "reasons": list(self.reasons),
+            "signals": signals,
+        }
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How one signal lowers the prediction.
-
-    Parameters
-    ----------
-    table : tuple of (signal, factor)
-        Ascending in the signal, straight lines in between, constant beyond.
-    reason : str
-        Told when the factor is below `NOTICED`; {percent} and {times} stand for the signal.
-    """
-
-    table: tuple[tuple[float, float], ...]
-    reason: str
-
-    def factor(self, value: float) -> float:
-        x, y = zip(*self.table, strict=True)
-        return float(np.interp(value, x, y))
-
-
-#: Factors below this are given as a reason.
-NOTICED = 0.9
-RULES = {
-    "agreement_dice": _Rule(
-        ((0.0, 0.4), (0.5, 0.65), (0.7, 0.85), (0.85, 0.97), (0.92, 1.0)),
-        "registration and model disagree (Dice {percent} %)",
-    ),
-    "roundtrip_dice": _Rule(
-        ((0.0, 0.25), (0.4, 0.6), (0.7, 0.88), (0.85, 0.97), (0.95, 1.0)),
-        "registration there and back does not return to the start (Dice {percent} %)",
-    ),
-    "similarity": _Rule(((0.0, 0.5), (0.2, 0.75), (0.5, 1.0)), "warped atlas and query look unlike here"),
-    "border_entropy": _Rule(((0.5, 1.0), (0.8, 0.9), (1.0, 0.75)), "the border is uncertain"),
-    "cut_fraction": _Rule(((0.1, 1.0), (0.5, 0.85), (0.95, 0.4)), "the query shows {seen}"),
+#: What is told of a signal that speaks against the result; {percent} and {times} stand for its value.
+REASONS = {
+    "roundtrip_dice": "registration there and back does not return to the start (Dice {percent} %)",
+    "volume_ratio": "volume is {times} the expected one",
+    "similarity": "warped atlas and query look unlike here",
+    "border_dice": "its border does not look like the one in the atlas",
+    "apart": "registration there and back lie far apart here",
 }
-#: The volume has a best value in the middle: its rule reads max(ratio, 1 / ratio).
-VOLUME_RULE = _Rule(((1.25, 1.0), (1.6, 0.92), (2.5, 0.65), (5.0, 0.3)), "volume is {times} the expected one")
 
 
-def judge(signals: Signals, name: str = "", doubts: Sequence[str] = ()) -> Quality:
+def judge(signals: Signals, name: str = "", doubts: Sequence[str] = (), suspicions: Sequence[str] = ()) -> Quality:
     """Predict the Dice of a result and say in words what to do with it.
-
-    Heuristic: see the module's docstring. Signals that are None have no say; with none at all the prediction is capped
-    below good, because nothing speaks for the result.
 
     Parameters
     ----------
     signals : Signals
-        From `measure`.
+        From `measure` and `judging`; those that are None have no say.
     name : str
         Name of the label; put before each reason when given.
     doubts : sequence of str
         Why the registration as a whole looks wrong; with any, no label is fit for use.
+    suspicions : sequence of str
+        What else makes the method unfit for this label or pair; with any, no label is called good.
     """
     prefix = f"{name}: " if name else ""
     if signals.empty:
         gone = signals.cut_fraction is not None and signals.cut_fraction > 0.9
         reason = "the query does not show it" if gone else "nothing was found"
-        return Quality(DO_NOT_USE, 0.0, (prefix + reason,), signals)
-    factors = _factors(signals)
-    score = BEST * float(np.prod([factor for factor, _ in factors])) ** OVERLAP
-    reasons = [text for factor, text in sorted(factors, key=lambda pair: pair[0]) if factor < NOTICED]
+        return Quality(DO_NOT_USE, 0.0, (0.0, 0.0), (prefix + reason,), signals)
+    calibration = Calibration.shipped()
+    score, low, high = calibration.predict(signals)
+    reasons = [*suspicions, *_reasons(signals, calibration, score)]
+    for ceiling, why in _ceilings(signals, doubts):
+        reasons = [*why, *(reason for reason in reasons if reason not in why)]
+        if ceiling < score:
+            score, low, high = ceiling, 0.0, max(high, ceiling)
+    alone = signals.roundtrip_dice is None
     cut = signals.cut_fraction or 0.0
-    word = GOOD if score >= GOOD_FROM else CHECK if score >= CHECK_FROM else DO_NOT_USE
-    if signals.agreement_dice is None and signals.roundtrip_dice is None:
-        score = min(score, GOOD_FROM - 0.01)
-        reasons.append("neither a model nor a round trip was there to check the registration")
-    if cut > CUT_NOTICED:
-        reasons = [f"the query shows {_share(1.0 - cut)}", *(r for r in reasons if "the query shows" not in r)]
-    if word == GOOD and (cut > CUT_NOTICED or score < GOOD_FROM):
-        word = CHECK
-    if doubts:
-        word, score = DO_NOT_USE, min(score, CHECK_FROM - 0.01)
-        reasons = [*(f"the registration looks wrong: {doubt}" for doubt in doubts), *reasons]
+    fine = score >= (GOOD_ALONE if alone else GOOD_FROM) and low >= GOOD_LOW and cut <= CUT_NOTICED and not suspicions
+    word = GOOD if fine else CHECK if score >= CHECK_FROM else DO_NOT_USE
     if word != GOOD and not reasons:
-        reasons = ["several signals are a little low"]
-    return Quality(word, float(np.clip(score, 0.0, 1.0)), tuple(prefix + r for r in reasons), signals)
+        lacking = "no reverse registration was made to check this one"
+        reasons = [lacking if alone else "several signals are a little low"]
+    return Quality(word, score, (low, high), tuple(prefix + r for r in reasons), signals)
 
 
-def _factors(signals: Signals) -> list[tuple[float, str]]:
-    """(factor, reason) of every signal that was measured."""
-    out = []
-    for field in fields(signals):
-        value = getattr(signals, field.name)
-        if value is None or field.name == "empty":
+def _ceilings(signals: Signals, doubts: Sequence[str]) -> list[tuple[float, list[str]]]:
+    """What no prediction may exceed, whatever the sum of the signals says, and why; the weightiest reason last."""
+    found = []
+    most = most_by_volume(signals.volume_ratio)
+    if most < 1.0:
+        found.append((most, [REASONS["volume_ratio"].format(times=_times(signals.volume_ratio))]))
+    if signals.agreement_dice is not None and signals.agreement_dice < DISAGREED:
+        # One of the two is wrong, and which one the result follows is not for the other signals to tell.
+        told = f"registration and model disagree (Dice {100 * signals.agreement_dice:.0f} %)"
+        found.append((GOOD_FROM - 0.01, [told]))
+    cut = signals.cut_fraction or 0.0
+    if cut > CUT_NOTICED:
+        found.append((CHECK_FROM - 0.01 if cut > CUT_AWAY else 1.0, [f"the query shows {_share(1.0 - cut)}"]))
+    if doubts:
+        found.append((CHECK_FROM - 0.01, [f"the registration looks wrong: {doubt}" for doubt in doubts]))
+    return found
+
+
+def most_by_volume(ratio: float | None) -> float:
+    """Largest Dice that a result can have whose volume is `ratio` times the expected one.
+
+    Of two masks with volumes a <= b the Dice is 2 a / (a + b) at the most; the true volume is taken to lie within a
+    factor of `PEOPLE_DIFFER` of the expected one.
+    """
+    if ratio is None:
+        return 1.0
+    off = max(ratio, 1.0 / max(ratio, 1e-9)) / PEOPLE_DIFFER
+    return 2.0 / (1.0 + max(off, 1.0))
+
+
+def _reasons(signals: Signals, calibration: Calibration, score: float) -> list[str]:
+    """What each signal that lowers the prediction noticeably has to say, the weightiest first."""
+    lowering = {n: c for n, c in calibration.contributions(signals).items() if c < 0.0}
+    found: list[str] = []
+    for name in sorted(lowering, key=lowering.__getitem__):
+        value = getattr(signals, name)
+        # What the Dice would be without it: where all is lost anyway, no single signal costs much.
+        without = calibration.predict_odds(signals) - lowering[name]
+        if expit(without) - score < NOTICED:
             continue
-        if field.name == "volume_ratio":
-            off = max(value, 1.0 / max(value, 1e-9))
-            out.append((VOLUME_RULE.factor(off), VOLUME_RULE.reason.format(times=_times(value))))
-        else:
-            rule = RULES[field.name]
-            text = rule.reason.format(percent=round(100 * value), seen=_share(1.0 - value))
-            out.append((rule.factor(value), text))
-    return out
+        text = REASONS[name].format(percent=round(100 * value), times=_times(value))
+        if text not in found:
+            found.append(text)
+    return found[:MOST_REASONS]
 
 
 def _times(ratio: float) -> str:

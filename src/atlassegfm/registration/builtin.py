@@ -32,6 +32,8 @@ LINEAR_VOXELS = (32, 64)
 STARTS = 5
 #: A finest level is made coarser for speed as long as it keeps so many voxels.
 FEWEST_VOXELS = 250_000
+#: What the distance of the maps there and back counts beside the LNCC in `likeness`.
+LIKENESS_APART = 5.0
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
 MIN_LEVEL_VOXELS = 10
 
@@ -244,7 +246,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     start = search.focused(candidates, dof)
     levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
-    field, history, folding = register_deformable(
+    bent = register_deformable(
         levels, start, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
     )
     search.clock.lap("deformable")
@@ -255,17 +257,33 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         "inverse_consistency_percent": round(100 * best.apart, 3),
         "overlap": round(best.met, 4),
         "working_spacing_mm": search.spacing,
-        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in history],
-        "steps": [len(values) for values in history],
-        "folding_percent": folding,
+        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in bent.history],
+        "steps": [len(values) for values in bent.history],
+        "folding_percent": bent.folding,
     }
     warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
-    return RegistrationResult(Transform((field, Affine(start.matrix))), facts, search.clock.seconds, warnings)
+    chain = Transform((bent.field, Affine(start.matrix)))
+    return RegistrationResult(chain, facts, search.clock.seconds, warnings, bent.apart)
 
 
 def deformable_only(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:
     """The default's deformable step from the positions in the headers (the paper's Table 4)."""
     return deformable(fixed, moving, settings, dof=0)
+
+
+def likeness(fixed: Volume, moving: Volume, settings: Settings) -> float:
+    """How well two images can be brought together, as the coarsest deformable level sees it; higher is better.
+
+    LNCC less `LIKENESS_APART` times the distance of the maps there and back (`Candidate.apart`): which of several
+    images deserve to be registered with one `fixed` as a whole (docs/decisions/0015-several-atlases.md).
+
+    Raises
+    ------
+    RegistrationError
+        If no alignment was found.
+    """
+    best = _Search(fixed, moving, settings, PLANS["default"]).found(12)[0]
+    return best.lncc - LIKENESS_APART * best.apart
 
 
 def rigid_deformable(fixed: Volume, moving: Volume, settings: Settings) -> RegistrationResult:

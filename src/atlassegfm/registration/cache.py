@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-
-import numpy as np
 
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import RegistrationResult, Settings
@@ -45,11 +42,5 @@ class RegistrationCache:
 
 
 def _key(fixed: Volume, moving: Volume, method: str, settings: Settings) -> str:
-    digest = hashlib.sha256()
-    for volume in (fixed, moving):
-        digest.update(f"{volume.data.dtype.str} {volume.data.shape}".encode())
-        digest.update(np.ascontiguousarray(volume.affine, dtype=np.float64).tobytes())
-        digest.update(np.ascontiguousarray(volume.data))
-    told = [method, settings.seed, settings.device, dict(settings.options), repr(settings.focus)]
-    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    told = [fixed.digest(), moving.digest(), method, settings.seed, settings.device, dict(settings.options)]
+    return json.dumps([*told, repr(settings.focus)], sort_keys=True, default=str)

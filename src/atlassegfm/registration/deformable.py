@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.grids import gradient, voxel_map
-from atlassegfm.registration.level import DeformableSettings, Level, TwoWays
+from atlassegfm.registration.level import DeformableSettings, Level
 from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.operators import Operators, operators
 from atlassegfm.registration.transform import Displacement
@@ -48,9 +48,10 @@ class Candidate:
         LNCC before each forward step.
     lncc : float
         LNCC under `displacement`.
+    distance : torch.Tensor, shape (I, J, K)
+        Of forward and inverted backward displacement, in voxels of the level.
     apart : float
-        Mean distance of forward and inverted backward displacement at the borders in the fixed image, as part of the
-        cube root of its volume.
+        Its mean at the borders in the fixed image, as part of the cube root of the image's volume.
     met : float
         Part of the smaller image that lies in the other one.
     linear : float
@@ -62,6 +63,7 @@ class Candidate:
     displacement: torch.Tensor
     history: list[float]
     lncc: float
+    distance: torch.Tensor
     apart: float
     met: float
     linear: float
@@ -132,19 +134,21 @@ def _try(fixed: Volume, moving: Volume, start: Fit, settings: DeformableSettings
         displacement=two.mean,
         history=two.there.history,
         lncc=level.ops.force(level.f, m, seen, settings.radius, settings.noise)[0],
-        apart=_apart(level.f, two, seen) * float(fixed.spacing[0]) / float(np.cbrt(np.prod(fixed.grid.extent_mm))),
+        distance=two.distance,
+        apart=_apart(level.f, two.distance, seen)
+        * float(fixed.spacing[0])
+        / float(np.cbrt(np.prod(fixed.grid.extent_mm))),
         met=met,
         linear=float(start.score),
     )
 
 
-def _apart(f: torch.Tensor, two: TwoWays, seen: torch.Tensor) -> float:
-    """Mean distance of the two displacements in voxels where both images are known, weighted by the image's slope.
+def _apart(f: torch.Tensor, distance: torch.Tensor, seen: torch.Tensor) -> float:
+    """Mean distance of the displacements there and back where both images are known, weighted by the image's slope.
 
     In the air and within plain tissue nothing holds either of them.
     """
     weight = gradient(f).norm(dim=0) * seen
-    distance = (two.there.displacement - two.back).norm(dim=0)
     return float((distance * weight).sum() / weight.sum().clamp_min(1e-6))
 
 
@@ -155,14 +159,36 @@ def _upsample(ops: Operators, u: torch.Tensor, coarse: Grid, fine: Grid) -> torc
     return ops.warp(u, voxel_map(fine, coarse), at)[0] * ratio.view(3, 1, 1, 1)
 
 
+@dataclass(frozen=True)
+class Deformed:
+    """What the deformable step found.
+
+    Parameters
+    ----------
+    field : Displacement
+        On the finest fixed grid, RAS+ mm; followed by the start's matrix it maps fixed to moving world points.
+    history : list of list of float
+        The LNCC per step of each level.
+    folding : float
+        Percentage of voxels that fold even after `unfold.unfolded`.
+    apart : Volume
+        Distance in mm of the maps there and back on the finest level that goes both ways, on that level's fixed grid.
+    """
+
+    field: Displacement
+    history: list[list[float]]
+    folding: float
+    apart: Volume
+
+
 def register_deformable(
     levels: Sequence[tuple[Volume, Volume]],
     start: Candidate,
     settings: DeformableSettings,
     device: torch.device,
     tick: Callable[[float], None] = lambda fraction: None,
-) -> tuple[Displacement, list[list[float]], float]:
-    """Displacement on the finest fixed grid that, followed by the start's matrix, maps fixed to moving world points.
+) -> Deformed:
+    """The deformable step from the best start, on one level after the other.
 
     Parameters
     ----------
@@ -176,21 +202,17 @@ def register_deformable(
         Where to compute.
     tick : callable
         Told the finished fraction after each level.
-
-    Returns
-    -------
-    tuple
-        The displacement in RAS+ mm, the LNCC per step of each level, and the percentage of voxels that fold even after
-        `unfold.unfolded`.
     """
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
+    distance, apart_on = start.distance, last
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
         level = Level(fixed, moving, start.matrix, device)
         u = _upsample(level.ops, u, last, fixed.grid)
         if number + 2 < len(levels):
             two = level.both_ways(u, iterations, settings)
             found, u = two.there, two.mean
+            distance, apart_on = two.distance, fixed.grid
         else:
             found = level.forward(u, iterations, settings)
             u = found.displacement
@@ -199,4 +221,6 @@ def register_deformable(
         tick((number + 1) / max(1, len(levels) - 1))
     u, folding = unfolded(operators(device), u)
     vectors = np.moveaxis(u.cpu().numpy(), 0, -1) @ last.affine[:3, :3].T.astype(np.float32)
-    return Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32)), history, folding
+    field = Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32))
+    apart = Volume(distance.cpu().numpy() * np.float32(apart_on.spacing[0]), apart_on)
+    return Deformed(field, history, folding, apart)

@@ -77,6 +77,11 @@ class TwoWays:
     back: torch.Tensor
     mean: torch.Tensor
 
+    @property
+    def distance(self) -> torch.Tensor:
+        """How far both lie apart, in voxels, shape (I, J, K)."""
+        return (self.there.displacement - self.back).norm(dim=0)
+
 
 class Level:
     """Both images at one resolution under an affine matrix (fixed to moving world points, RAS+ mm)."""

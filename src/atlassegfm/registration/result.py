@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from atlassegfm.registration.transform import Transform
+from atlassegfm.volume import Volume
 
 if TYPE_CHECKING:
     from atlassegfm.registration.focus import Focus
@@ -59,9 +60,12 @@ class RegistrationResult:
         Wall seconds per stage.
     warnings : list of str
         What the user should know.
+    apart : Volume or None
+        Distance in mm of the maps there and back, on a grid over the fixed image, from methods that go both ways.
     """
 
     transform: Transform
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    apart: Volume | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,3 +29,11 @@ def label_facts(segmentation: Segmentation) -> list[dict[str, Any]]:
             fact["volume_ml"] = count * segmentation.labels.grid.voxel_volume_ml
         facts.append(fact)
     return facts
+
+
+def predicted(quality: Mapping[str, Any]) -> str:
+    """The predicted Dice of a label and its interval, such as "0.81 (0.62 to 0.90)"; empty where there is none."""
+    if not quality.get("interval") or quality.get("score") is None:
+        return ""
+    low, high = quality["interval"]
+    return f"{quality['score']:.2f} ({low:.2f} to {high:.2f})"

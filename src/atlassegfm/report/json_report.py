@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import numpy as np
 from atlassegfm.io import file_sha256
 
 if TYPE_CHECKING:
+    from atlassegfm.atlas import Atlas
     from atlassegfm.pipeline import Segmentation
     from atlassegfm.volume import Volume
 
@@ -99,6 +100,16 @@ def file_facts(files: Mapping[str, Path | Mapping[str, str]]) -> dict[str, dict[
         role: {"file": file.name, "sha256": file_sha256(file)} if isinstance(file, Path) else dict(file)
         for role, file in files.items()
     }
+
+
+def atlas_sources(files: Sequence[tuple[Path, Path]], atlases: Sequence[Atlas]) -> dict[str, Path | Mapping[str, str]]:
+    """Per role what a report may say about the files of the atlas, or of the atlases, which are numbered from 1."""
+    found = {}
+    for number, ((image, labels), atlas) in enumerate(zip(files, atlases, strict=True), 1):
+        role = "atlas" if len(files) == 1 else f"atlas_{number}"
+        found[f"{role}_image"] = source_facts(image, atlas.image)
+        found[f"{role}_labels"] = source_facts(labels, atlas.labels)
+    return found
 
 
 def source_facts(path: Path, volume: Volume | None) -> Path | Mapping[str, str]:

@@ -7,13 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlassegfm.errors import InputError
-from atlassegfm.report.formats import FORMATS, write_segmentation
+from atlassegfm.report.formats import FORMATS, write_mask, write_segmentation
 from atlassegfm.report.json_report import build_report, to_json
+from atlassegfm.report.masks import mask_names
 from atlassegfm.volume import Volume
 
 if TYPE_CHECKING:
@@ -32,19 +34,36 @@ class Outputs:
         Picture and report.
     names : Path or None
         Table of label values, names and colours, where a layout has one.
+    masks : dict of int to Path
+        By label value the files of those that overlap; before the labels are known, those that lie there already.
     """
 
     segmentations: dict[str, Path]
     qc: Path
     report: Path
     names: Path | None = None
+    masks: dict[int, Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, out_dir: str | Path, stem: str, formats: Sequence[str] = ("nifti",)) -> Outputs:
-        """The output names for a query called `stem` (file name without suffix)."""
+    def of(
+        cls,
+        out_dir: str | Path,
+        stem: str,
+        formats: Sequence[str] = ("nifti",),
+        labels: Mapping[int, str] | None = None,
+    ) -> Outputs:
+        """The output names for a query called `stem` (file name without suffix) and labels of these names."""
         folder = Path(out_dir)
-        made = {name: folder / f"{stem}{FORMATS[name].ending}" for name in formats}
-        return cls(made, folder / f"{stem}_qc.png", folder / f"{stem}_report.json")
+        made, masks = {}, {}
+        for name in formats:
+            ending = FORMATS[name].ending
+            if not FORMATS[name].per_label:
+                made[name] = folder / f"{stem}{ending}"
+            elif labels is None:
+                masks = dict(enumerate(sorted(folder.glob(escape(stem) + ending.format(label="*")))))
+            else:
+                masks = {v: folder / f"{stem}{ending.format(label=n)}" for v, n in mask_names(labels).items()}
+        return cls(made, folder / f"{stem}_qc.png", folder / f"{stem}_report.json", masks=masks)
 
     @property
     def segmentation(self) -> Path:
@@ -54,6 +73,7 @@ class Outputs:
     def items(self) -> dict[str, Path]:
         """Role to path."""
         made = {FORMATS[name].role: path for name, path in self.segmentations.items()}
+        made |= {f"{FORMATS['masks'].role}_{value}": path for value, path in self.masks.items()}
         named = {} if self.names is None else {"names": self.names}
         return {**made, **named, "qc": self.qc, "report": self.report}
 
@@ -61,9 +81,11 @@ class Outputs:
 class Layout:
     """How the files of a query are called and what is written beside the images: all in one folder, a JSON report."""
 
-    def outputs(self, folder: Path, stem: str, formats: Sequence[str]) -> Outputs:
-        """Where the results of a query called `stem` go."""
-        return Outputs.of(folder, stem, formats)
+    def outputs(
+        self, folder: Path, stem: str, formats: Sequence[str], labels: Mapping[int, str] | None = None
+    ) -> Outputs:
+        """Where the results of a query called `stem` go; `labels` are their names, once they are known."""
+        return Outputs.of(folder, stem, formats, labels)
 
     def texts(self, outputs: Outputs, report: dict[str, Any], segmentation: Segmentation) -> dict[Path, str]:
         """Text files by path, the report among them.
@@ -125,14 +147,16 @@ def write_outputs(
     from atlassegfm.report.qc import qc_picture
 
     layout = layout or Layout()
-    targets = layout.outputs(Path(out_dir), stem, formats)
+    targets = layout.outputs(Path(out_dir), stem, formats, segmentation.names)
     with scratch_folder(scratch_parent or Path(out_dir)) as scratch:
-        drafts = layout.outputs(scratch, stem, formats)
+        drafts = layout.outputs(scratch, stem, formats, segmentation.names)
         try:
             for path in (*drafts.items().values(), *targets.items().values()):
                 path.parent.mkdir(parents=True, exist_ok=True)
             for name, path in drafts.segmentations.items():
                 write_segmentation(name, path, query, segmentation)
+            for value, path in drafts.masks.items():
+                write_mask(path, value, query, segmentation)
             qc_picture(drafts.qc, query, segmentation, name=stem)
             made = {role: path for role, path in drafts.items().items() if role not in ("report", "names")}
             report = build_report(segmentation, inputs, made)

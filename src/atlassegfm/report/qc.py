@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from atlassegfm.report.facts import label_facts
+from atlassegfm.report.facts import label_facts, predicted
 from atlassegfm.report.planes import Anatomical, View, choose_views, grey_window, picture, scale_bar_mm
 from atlassegfm.volume import Volume
 
@@ -237,6 +237,8 @@ def _draw_label_text(
         lines.append(("not found", _ALARM, True))
     elif quality.get("word"):
         lines.append((f"quality: {quality['word']}", _INK, True))
+        if predicted(quality):
+            lines.append((f"Dice about {predicted(quality)}", _FAINT, False))
     for reason in quality.get("reasons", [])[:3]:
         unbroken = str(reason).replace(" %", "\u00a0%")
         lines += [(line, _FAINT, False) for line in textwrap.wrap(unbroken, 34)[:3]]

@@ -84,6 +84,23 @@ def test_another_seed_or_pair_registers_anew(scene):
     assert len(CALLS) == 6
 
 
+def test_methods_of_several_atlases_get_the_pool(monkeypatch, scene):
+    atlas, query = scene
+    given = []
+
+    def segment(atlases, query, **options):
+        given.append((atlases, options.get("most_atlases")))
+        return SimpleNamespace(
+            labels=atlas.labels, atlas_labels=atlas.labels, model_labels=None, report={}, warnings=[]
+        )
+
+    monkeypatch.setattr(pipeline_run, "segment", segment)
+    pool = [atlas, atlas, atlas]
+    for method in (PRESETS["several-atlases"], PRESETS["registration"]):
+        PROCEDURES["pipeline"](Job(method, atlas, query, truth=None, pool=lambda: pool))
+    assert given == [(pool, 5), (atlas, None)]
+
+
 def test_no_model_no_model_map(scene):
     outcome = run(scene, Method("x", registration="slow", model="none"), {})
     assert set(outcome.maps) == {"final", "atlas"}

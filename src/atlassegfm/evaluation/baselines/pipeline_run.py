@@ -32,7 +32,8 @@ def run_pipeline(job: Job) -> Outcome:
     """
     cache = job.shared.setdefault("registrations", RegistrationCache())
     options = job.method.segment_options()
-    result = segment(job.atlas, job.query, device=job.device, seed=job.seed, cache=cache, **options)
+    atlas = job.pool() if job.method.uses_pool else job.atlas
+    result = segment(atlas, job.query, device=job.device, seed=job.seed, cache=cache, **options)
     maps = {"final": result.labels, "atlas": result.atlas_labels}
     if result.model_labels is not None:
         maps["model"] = result.model_labels

@@ -22,7 +22,5 @@ PROCEDURES: dict[str, Callable[[Job], Outcome]] = {
     "clicks": _late("clicks", "run_clicks"),
     "true-prompt": _late("true_prompt", "run_true_prompt"),
     "unprompted": _late("unprompted", "run_unprompted"),
-    "label-fusion": _late("multi_atlas", "run_joint_label_fusion"),
-    "majority-vote": _late("multi_atlas", "run_majority_vote"),
     "in-context": _late("in_context", "run_in_context"),
 }

@@ -25,7 +25,12 @@ DIGITS = 4
 
 
 def write_rtstruct(
-    path: Path, labels: Volume, series: DicomSeries, names: Mapping[int, str], colours: Mapping[int, Colour]
+    path: Path,
+    labels: Volume,
+    series: DicomSeries,
+    names: Mapping[int, str],
+    colours: Mapping[int, Colour],
+    masks: Mapping[int, tuple[tuple[slice, ...], np.ndarray]] | None = None,
 ) -> None:
     """Write a label map as an RTSTRUCT.
 
@@ -39,6 +44,8 @@ def write_rtstruct(
         The series it was made on.
     names, colours : mapping
         Of each label value; those without a voxel become structures without contours.
+    masks : mapping of int to (box, bool array), optional
+        Labels that are not to be read from the label map, because they overlap others: their voxels in a box of it.
 
     Raises
     ------
@@ -56,7 +63,7 @@ def write_rtstruct(
         dataset.StructureSetROISequence, dataset.ROIContourSequence = [], []
         dataset.RTROIObservationsSequence = []
         for number, (value, name) in enumerate(sorted(names.items()), start=1):
-            contours = _contours(labels, value, references)
+            contours = _contours(labels, value, references, (masks or {}).get(value))
             _add_structure(dataset, series, number, name, colours.get(value), contours)
         with atomic_path(path) as temporary:
             dataset.save_as(temporary, enforce_file_format=True)
@@ -125,9 +132,14 @@ def _add_structure(
     dataset.RTROIObservationsSequence.append(observation)
 
 
-def _contours(labels: Volume, value: int, references: list[Dataset]) -> list[Dataset]:
-    """Contours of one label, slice by slice."""
+def _contours(
+    labels: Volume, value: int, references: list[Dataset], own: tuple[tuple[slice, ...], np.ndarray] | None
+) -> list[Dataset]:
+    """Contours of one label, slice by slice; of its own mask if it has one."""
     mask = labels.data == value
+    if own is not None:
+        mask = np.zeros_like(mask)
+        mask[own[0]] = own[1]
     box = bounding_box(mask)
     contours: list[Dataset] = []
     for k in range(box[2].start, box[2].stop) if box else ():

@@ -1,0 +1,70 @@
+"""Does the mirror image of the atlas fit the query better than the atlas? Then left and right are exchanged in one.
+
+No registration of ours turns an image into its mirror image, and none of its own signals tells (docs/decisions/
+0007-failed-registrations.md); asking the question outright does, where a body is not nearly symmetric.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from atlassegfm.registration.copies import scaled_copy, working_spacing
+from atlassegfm.registration.deformable import try_candidates
+from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.initialise import StartSearch
+from atlassegfm.registration.level import DeformableSettings
+from atlassegfm.registration.linear import affine_candidates
+from atlassegfm.registration.transform import about
+from atlassegfm.volume import Grid, Volume
+
+#: Voxels along the longest edge for the affine fit, starts taken from the search; voxel size of the deformable level
+#: relative to the working copies, and the fewest voxels along its shortest edge.
+LINEAR_VOXELS = 32
+STARTS = 3
+COARSEST, FEWEST_VOXELS = 4, 10
+#: The mirror image has to fit better by so much (docs/decisions/0014-quality.md).
+MARGIN = 0.01
+#: Fitness of images that look alike nowhere.
+HOPELESS = -1.0
+
+
+def mirrored_fits_better(fixed: Volume, moving: Volume, device: str = "cpu") -> bool:
+    """Whether the moving image's mirror image, left and right exchanged, fits the fixed image better than itself.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Images with raw intensities.
+    device : str
+        "cpu" or "cuda".
+    """
+    spacing = working_spacing(fixed, moving)
+    target, own = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
+    # The header is mirrored rather than the voxels: of oblique scans no axis leads from left to right.
+    exchanged = about(np.diag([-1.0, 1.0, 1.0]), own.grid.centre) @ own.affine
+    other = Volume(own.data, Grid(own.grid.shape, exchanged))
+    return fitness(target, other, device) > fitness(target, own, device) + MARGIN
+
+
+def fitness(fixed: Volume, moving: Volume, device: str = "cpu") -> float:
+    """How well two images come together: scores of the affine step and of the coarsest deformable level, summed up.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Copies with isotropic voxels of one size, intensities scaled to [0, 1].
+    device : str
+        "cpu" or "cuda".
+    """
+    found = StartSearch(fixed, moving).starts(STARTS)
+    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
+    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
+    voxel = float(fixed.spacing[0])
+    small, coarse = max(longest / LINEAR_VOXELS, voxel), max(min(COARSEST * voxel, shortest / FEWEST_VOXELS), voxel)
+    fits = affine_candidates(working_copy(fixed, small), working_copy(moving, small), found)
+    if not fits:
+        return HOPELESS
+    levels = [working_copy(image, coarse) for image in (fixed, moving)]
+    candidate = try_candidates(*levels, fits[:1], DeformableSettings(), torch.device(device))[0]
+    return float(fits[0].score + candidate.score)
