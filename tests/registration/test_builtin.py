@@ -105,9 +105,10 @@ def test_images_of_different_things_come_with_a_warning(pair):
 
 def test_more_work_for_more_quality():
     pair = make_pair(seed=0, shape=(60, 50, 40), spacing=(4.0, 4.0, 5.0))
-    found = {name: mean_dice(pair, pair.query, pair.truth, name) for name in ("fast", "default")}
+    found = {name: mean_dice(pair, pair.query, pair.truth, name) for name in ("fast", "default", "best")}
     spacing = {name: facts["working_spacing_mm"] for name, (_, facts) in found.items()}
-    assert spacing["fast"] >= spacing["default"]
+    assert spacing["fast"] >= spacing["default"] >= spacing["best"]
+    assert found["best"][0] > found["default"][0] - 0.01
     assert len(found["fast"][1]["steps"]) < len(found["default"][1]["steps"])
     assert found["fast"][0] > found["default"][0] - 0.05
 

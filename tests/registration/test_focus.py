@@ -42,25 +42,32 @@ def miss(matrix):
     return float(np.linalg.norm(Affine(matrix)(points) - to_body(points), axis=-1).mean())
 
 
-@pytest.mark.parametrize("dof", [6, 12])
-def test_refining_fits_the_labelled_part(pair, part, dof):
+def test_refining_fits_the_labelled_part(pair, part):
     images = tuple(scaled(image) for image in pair)
-    (fit,) = refine([np.eye(4)], images, Focus.of(part), dof)
+    (fit,) = refine([np.eye(4)], images, Focus.of(part))
     assert miss(np.eye(4)) > 5.0
     assert miss(fit.matrix) < 0.4 * miss(np.eye(4))
+
+
+def test_scales_and_shears_stay(pair, part):
+    stretched = np.diag([1.1, 0.95, 1.0, 1.0])
+    (fit,) = refine([stretched], tuple(scaled(image) for image in pair), Focus.of(part))
+    linear, before = fit.matrix[:3, :3], stretched[:3, :3]
+    np.testing.assert_allclose(linear.T @ linear, before.T @ before, atol=1e-6)
+    assert not np.allclose(linear, before)
 
 
 def test_the_labels_may_lie_on_the_fixed_image(pair, part):
     """The other way round: the part's own image is the fixed one."""
     moved, plain = (scaled(image) for image in pair)
-    (fit,) = refine([np.eye(4)], (plain, moved), Focus.of(part, on_fixed=True), 12)
+    (fit,) = refine([np.eye(4)], (plain, moved), Focus.of(part, on_fixed=True))
     assert miss(np.linalg.inv(fit.matrix)) < 0.4 * miss(np.eye(4))
 
 
 def test_the_deformable_method_starts_from_it(pair, part):
     focused = deformable(*pair, Settings(options={"quality": "fast"}, focus=Focus.of(part)))
     plain = deformable(*pair, Settings(options={"quality": "fast"}))
-    assert miss(np.array(focused.metrics["matrix"])) < 0.7 * miss(np.array(plain.metrics["matrix"]))
+    assert miss(np.array(focused.metrics["matrix"])) < 0.8 * miss(np.array(plain.metrics["matrix"]))
     assert "focus" in focused.seconds
     assert "focus" not in plain.seconds
 
@@ -76,7 +83,7 @@ def test_labels_that_fill_the_image_need_no_focus(pair):
 def test_alignments_that_do_not_meet_the_part_stay(pair, part):
     away = np.eye(4)
     away[:3, 3] = 500.0
-    (fit,) = refine([away], tuple(scaled(image) for image in pair), Focus.of(part), 12)
+    (fit,) = refine([away], tuple(scaled(image) for image in pair), Focus.of(part))
     np.testing.assert_array_equal(fit.matrix, away)
     assert fit.score == 0.0
 

@@ -27,7 +27,7 @@ from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.volume import Volume
 
 #: Voxels along the longest edge on the two linear levels.
-LINEAR_VOXELS = (32, 64)
+LINEAR_VOXELS = (40, 64)
 #: Starts refined by the linear step of the rigid and affine methods.
 STARTS = 5
 #: A finest level is made coarser for speed as long as it keeps so many voxels.
@@ -208,7 +208,7 @@ class _Search:
         focus, pair = self.settings.focus, (self.fixed, self.moving)
         if focus is None or not dof or not focus.narrows(pair):
             return candidates[0]
-        fits = refine([c.matrix for c in candidates], pair, focus, dof)
+        fits = refine([c.matrix for c in candidates], pair, focus)
         best = try_candidates(*self.coarsest, fits, self.knobs, self.device)[0]
         self.clock.lap("focus")
         return best

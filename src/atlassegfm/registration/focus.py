@@ -1,7 +1,8 @@
-"""The alignment where it matters: affine candidates refined on the surroundings of the atlas's labels.
+"""The alignment where it matters: affine candidates moved rigidly to fit the surroundings of the atlas's labels.
 
 One affine map cannot fit arms, spine and heart at once. Labels are to be carried, so theirs is the part it should fit;
-what is left elsewhere is bent right by the deformable step (docs/decisions/0002-registration.md).
+what is left elsewhere is bent right by the deformable step. Their scales and shears stay: a small part says too little
+about these (docs/decisions/0002-registration.md).
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Focus:
         return _part(image, np.array(self.corners)).grid.size < WHOLE * image.grid.size
 
 
-def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus, dof: int) -> list[Fit]:
-    """Alignments of the whole images, refined on the surroundings of the labels and scored there.
+def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus) -> list[Fit]:
+    """Alignments of the whole images, moved rigidly on the surroundings of the labels and scored there.
 
     Parameters
     ----------
@@ -80,14 +81,12 @@ def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus, dof: int) -
         Fixed and moving working copy, intensities scaled to [0, 1].
     focus : Focus
         Where it matters.
-    dof : {6, 12}
-        Rigid or affine.
     """
     parts = focus.parts(pair)
     labelled, other = (float(parts[n].grid.extent_mm.max()) for n in ((0, 1) if focus.on_fixed else (1, 0)))
     spacing = max(labelled / VOXELS, other / MOST_VOXELS, float(pair[0].spacing[0]))
     problem = LinearProblem(*(working_copy(part, spacing) for part in parts))
-    fits = [optimise(problem, matrix, dof) for matrix in matrices]
+    fits = [optimise(problem, matrix, 6) for matrix in matrices]
     # Where the parts hardly meet, the alignment stays what it is.
     return distinct(pair[0].grid, [fit if fit.score > -1.0 else Fit(fit.matrix, 0.0) for fit in fits])
 
