@@ -306,7 +306,7 @@ def test_error_text_is_one_line_whatever_it_holds():
 
 
 def test_prompts_are_those_of_the_pipeline():
-    from atlassegfm.pipeline import PROMPTS
+    from atlassegfm.asked import PROMPTS
 
     assert cli_segment.PROMPTS == PROMPTS
 

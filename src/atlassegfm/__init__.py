@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         RegistrationError,
     )
     from atlassegfm.io import read_image, read_labels, write_labels
-    from atlassegfm.pipeline import Segmentation, segment
+    from atlassegfm.pipeline import segment
+    from atlassegfm.segmentation import Segmentation
     from atlassegfm.volume import Grid, Volume
 
     __version__: str
@@ -34,7 +35,7 @@ _HOMES = {
     "MissingExtraError": "errors",
     "ModelError": "errors",
     "RegistrationError": "errors",
-    "Segmentation": "pipeline",
+    "Segmentation": "segmentation",
     "Volume": "volume",
     "read_image": "io",
     "read_labels": "io",

@@ -27,8 +27,8 @@ from atlassegfm.report.formats import FORMATS, asked_formats, needs_probabilitie
 if TYPE_CHECKING:
     from atlassegfm.atlas import Atlas
     from atlassegfm.cli_checks import Job
-    from atlassegfm.pipeline import Segmentation
     from atlassegfm.report.outputs import Outputs
+    from atlassegfm.segmentation import Segmentation
 
 PROMPTS = ("auto", *KINDS)
 #: Those that make a cohort of any queries.

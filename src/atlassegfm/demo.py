@@ -16,7 +16,7 @@ from atlassegfm.report.outputs import Outputs, write_outputs
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
     from atlassegfm.volume import Volume
 
 Progress = Callable[[str, float], None]

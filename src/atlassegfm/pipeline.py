@@ -3,125 +3,39 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atlassegfm.asked import checked_options, several_options
 from atlassegfm.atlas import Atlas
-from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
+from atlassegfm.atlases import MOST_ATLASES
 from atlassegfm.atlases.carry import VoteSettings
 from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
-from atlassegfm.errors import InputError
 from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
-from atlassegfm.fusion import FUSIONS
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.judging import LabelJudge
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
-from atlassegfm.models.info import KINDS
 from atlassegfm.models.lessons import usable_priors
-from atlassegfm.models.registry import create_model, model_info, model_options
+from atlassegfm.models.registry import create_model, model_info
 from atlassegfm.options import told
 from atlassegfm.prior import Prior, prior_of_one, prior_of_several
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
-from atlassegfm.registration.focus import Focus
-from atlassegfm.registration.options import read_options
-from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import warp_labels
-from atlassegfm.runtime import prepare_compute, resolve_device
+from atlassegfm.run import Progress, Run
+from atlassegfm.runtime import prepare_compute
+from atlassegfm.segmentation import Segmentation
 from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
 from atlassegfm.volume import Volume, bounding_box
 
 logger = logging.getLogger(__name__)
-#: Told (name of the step, finished fraction in [0, 1]).
-Progress = Callable[[str, float], None]
-PROMPTS = ("auto", *KINDS)
 #: A model that will take longer than this is announced, in seconds.
 LONG_SECONDS = 60.0
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What comes out of `segment`; all label maps lie on the query's grid.
-
-    Parameters
-    ----------
-    labels : Volume
-        The result.
-    atlas_labels : Volume
-        M_atlas, registration alone.
-    model_labels : Volume or None
-        M_fm, the model alone; None when there was no model.
-    names, colours : dict
-        Per label value, from the atlas.
-    report : dict
-        JSON-ready: parameters, timings, registration, one entry per label, warnings.
-    warnings : list of str
-        What the user should know.
-    probabilities : dict of int to (box, float32 array)
-        Per label value the fused probability within a box of the grid, outside of which it is 0; empty unless asked
-        for.
-    masks : dict of int to (box, bool array)
-        Per label value its voxels within a box of the grid, decided by itself whatever the others claim; empty unless
-        asked for.
-    """
-
-    labels: Volume
-    atlas_labels: Volume
-    model_labels: Volume | None
-    names: dict[int, str]
-    colours: dict[int, tuple[int, int, int]]
-    report: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
-    probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
-    masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] = field(default_factory=dict)
-
-
-class _Run:
-    """One query against its atlas or atlases: the steps in order, each timed."""
-
-    def __init__(self, query: Volume, options: dict[str, Any], progress: Progress, cache: RegistrationCache) -> None:
-        self.query, self.options, self.progress, self.cache = query, options, progress, cache
-        self.prior: Prior | None = None
-        self.seconds: dict[str, float] = {}
-        self.warnings: list[str] = []
-        self.facts: dict[str, Any] = {}
-        self.probabilities: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
-        self.masks: dict[int, tuple[tuple[slice, ...], np.ndarray]] | None = None
-        self._last = time.perf_counter()
-
-    def lap(self, step: str) -> None:
-        now = time.perf_counter()
-        self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
-        self._last = now
-
-    def registered(self, fixed: Volume, moving: Volume, step: str, atlas: Atlas) -> RegistrationResult:
-        result = self.aligned(fixed, moving, step, atlas)
-        self.facts[step] = result.metrics
-        self.warnings += result.warnings
-        return result
-
-    def aligned(self, fixed: Volume, moving: Volume, step: str, atlas: Atlas, shown: str = "") -> RegistrationResult:
-        """One registration; nothing is said of it but its time."""
-        settings = Settings(
-            seed=self.options["seed"],
-            device=self.options["device"],
-            progress=lambda name, fraction: self.progress(f"{shown or step}: {name}", fraction),
-            options=self.options["registration_options"],
-            focus=Focus.of(atlas.labels, on_fixed=fixed is atlas.image),
-        )
-        result, saved = self.cache.register(fixed, moving, self.options["registration"], settings)
-        self.lap(step)
-        if saved is not None:
-            known = self.facts.setdefault("seconds_saved", {})
-            known[step] = known.get(step, 0.0) + saved
-        return result
 
 
 def segment(
@@ -210,7 +124,7 @@ def segment(
     """
     prepare_compute()
     atlases = [atlas] if isinstance(atlas, Atlas) else list(atlas)
-    options = _checked_options(
+    options = checked_options(
         model=model,
         prompt=prompt,
         registration=registration,
@@ -219,11 +133,11 @@ def segment(
         device=device,
         seed=seed,
         model_options=model_options or {},
-        **_several_options(len(atlases), label_fusion, most_atlases),
+        **several_options(len(atlases), label_fusion, most_atlases),
     )
     # Before the registration: what is missing or damaged has to be told at once.
     session = _session(options, weights, weights_sha256)
-    run = _Run(query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
+    run = Run(query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
     run.prior = _prior(run, atlases)
     teacher = run.prior.teacher
     suspicions = _suspicions(run)
@@ -249,16 +163,7 @@ def segment(
     return _finish(run, labels, alone, judge_label.verdicts)
 
 
-def _several_options(count: int, label_fusion: str, most_atlases: int) -> dict[str, Any]:
-    """What is said of several atlases; nothing where there is one, whose results do not depend on it."""
-    if label_fusion not in LABEL_FUSIONS:
-        raise InputError(f"unknown label fusion {label_fusion!r}: choose one of {', '.join(LABEL_FUSIONS)}")
-    if count < 1 or most_atlases < 1:
-        raise InputError(f"expected at least one atlas, got {min(count, most_atlases)}")
-    return {"label_fusion": label_fusion, "most_atlases": most_atlases} if count > 1 else {}
-
-
-def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
+def _prior(run: Run, atlases: Sequence[Atlas]) -> Prior:
     """Step 1: the labels of one atlas, or of several, on the query."""
     if len(atlases) == 1:
         forward = run.registered(run.query, atlases[0].image, "registration", atlases[0])
@@ -283,7 +188,7 @@ def _prior(run: _Run, atlases: Sequence[Atlas]) -> Prior:
 
 
 def _judges(
-    run: _Run,
+    run: Run,
     returned: Volume | None = None,
     backward: RegistrationResult | None = None,
     reached: Mapping[int, float] | None = None,
@@ -295,26 +200,6 @@ def _judges(
     stand_ins = run.prior.stand_ins.items()
     others = {v: LabelJudge(r.atlas, query, r.moved, r.forward, suspicions=suspicions) for v, r in stand_ins}
     return Judges(teacher, others)
-
-
-def _checked_options(**options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The options with "auto" resolved; errors for what does not exist."""
-    info = model_info(options["model"])
-    if options["registration"] not in METHODS:
-        raise InputError(f"unknown registration method {options['registration']!r}: choose one of {', '.join(METHODS)}")
-    method = METHODS[options["registration"]]
-    options["registration_options"] = read_options(method.name, method.options, options["registration_options"])
-    if options["fusion"] not in FUSIONS:
-        raise InputError(f"unknown fusion {options['fusion']!r}: choose one of {', '.join(FUSIONS)}")
-    if options["prompt"] not in PROMPTS:
-        raise InputError(f"unknown prompt {options['prompt']!r}: choose one of {', '.join(PROMPTS)}")
-    if options["prompt"] == "auto":
-        options["prompt"] = info.prompts[0]
-    elif options["prompt"] not in info.prompts:
-        raise InputError(f"model {info.name} takes {', '.join(info.prompts)} as prompt, not {options['prompt']}")
-    options["model_options"] = model_options(info.name, options["model_options"])
-    options["device"] = resolve_device(options["device"])
-    return options
 
 
 def _session(options: dict[str, Any], weights: str | Path | None, sha256: str | None) -> SegmentationModel | None:
@@ -343,7 +228,7 @@ def _announce(model: str, session: SegmentationModel, atlas: Atlas, query: Volum
         )
 
 
-def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dict[int, Fusion]:
+def _fit_fusions(run: Run, session: SegmentationModel, support: Support) -> dict[int, Fusion]:
     """One fusion per label, learnt on the atlas."""
     kind, seed = run.options["fusion"], run.options["seed"]
     fusions = fit_fusions(session, support, kind, seed, lambda done: run.progress("fusion learns from the atlas", done))
@@ -352,7 +237,7 @@ def _fit_fusions(run: _Run, session: SegmentationModel, support: Support) -> dic
     return fusions
 
 
-def _suspicions(run: _Run) -> list[str]:
+def _suspicions(run: Run) -> list[str]:
     """What speaks against this atlas for this query, or against an atlas for some labels; told as warnings too."""
     teacher = run.prior.teacher
     found = suspicions_of_pair(teacher.atlas.image, run.query, teacher.forward, run.options["device"])
@@ -363,7 +248,7 @@ def _suspicions(run: _Run) -> list[str]:
     return found
 
 
-def _judge_registration(run: _Run, suspicions: list[str]) -> dict[int, Quality]:
+def _judge_registration(run: Run, suspicions: list[str]) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
     judge_label, prior = _judges(run, suspicions=suspicions), run.prior.labels
     for value in run.prior.names:
@@ -378,7 +263,7 @@ def _judge_registration(run: _Run, suspicions: list[str]) -> dict[int, Quality]:
 
 
 def _segment_labels(
-    run: _Run, session: SegmentationModel, fusions: dict[int, Fusion], judge_label: Judges
+    run: Run, session: SegmentationModel, fusions: dict[int, Fusion], judge_label: Judges
 ) -> tuple[Volume, Volume]:
     """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
     grid, spacing, prior = run.query.grid, run.query.spacing, run.prior.labels
@@ -408,7 +293,7 @@ def _segment_labels(
     return Volume(final.result(), grid), Volume(alone.result(), grid)
 
 
-def _finish(run: _Run, labels: Volume, alone: Volume | None, verdicts: dict[int, Quality]) -> Segmentation:
+def _finish(run: Run, labels: Volume, alone: Volume | None, verdicts: dict[int, Quality]) -> Segmentation:
     """Cast to the smallest type and write the report."""
     prior = run.prior
     dtype = smallest_label_type(max(prior.names))

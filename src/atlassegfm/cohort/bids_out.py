@@ -15,7 +15,7 @@ from atlassegfm.report.json_report import to_json
 from atlassegfm.report.outputs import Layout, Outputs
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 PROGRAM = "AtlasSegFM"
 #: Of the specification that the names follow.

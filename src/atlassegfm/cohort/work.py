@@ -32,7 +32,7 @@ from atlassegfm.report.json_report import atlas_sources, file_facts, source_fact
 from atlassegfm.report.outputs import Outputs, write_outputs
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 logger = logging.getLogger(__name__)
 #: Told which step has begun.

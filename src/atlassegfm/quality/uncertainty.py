@@ -13,7 +13,7 @@ from atlassegfm.quality.signals import radius
 from atlassegfm.volume import Volume, bounding_box
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 #: The map ends where the contour would have to be off by so many standard deviations.
 REACH = 3.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 
 def label_facts(segmentation: Segmentation) -> list[dict[str, Any]]:

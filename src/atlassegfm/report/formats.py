@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from atlassegfm.errors import InputError
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
     from atlassegfm.volume import Volume
 
 

@@ -16,7 +16,7 @@ from atlassegfm.io import file_sha256
 
 if TYPE_CHECKING:
     from atlassegfm.atlas import Atlas
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
     from atlassegfm.volume import Volume
 
 #: Version of the report's layout; rises when a key changes its meaning or goes.

@@ -10,7 +10,7 @@ import numpy as np
 from atlassegfm.content import safe_name
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 
 def mask_names(names: Mapping[int, str]) -> dict[int, str]:

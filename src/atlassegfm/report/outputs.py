@@ -19,7 +19,7 @@ from atlassegfm.report.masks import mask_names
 from atlassegfm.volume import Volume
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 
 @dataclass(frozen=True)

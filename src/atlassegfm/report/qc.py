@@ -20,7 +20,7 @@ from atlassegfm.report.planes import Anatomical, View, choose_views, grey_window
 from atlassegfm.volume import Volume
 
 if TYPE_CHECKING:
-    from atlassegfm.pipeline import Segmentation
+    from atlassegfm.segmentation import Segmentation
 
 #: More labels than this make the picture unreadable; the most doubtful ones are shown.
 MAX_ROWS = 12
