@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atlassegfm.asked import PROMPTS
 from atlassegfm.atlases import LABEL_FUSIONS, MOST_ATLASES
 from atlassegfm.atlases.files import Files, atlas_files
 from atlassegfm.cli_cohort import has_cohort, segment_cohort
 from atlassegfm.cohort.engine_choice import CLUSTERS, ENGINES, read_engine
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS
-from atlassegfm.models.info import KINDS
 from atlassegfm.models.registry import MODELS, made_options, model_options, served
 from atlassegfm.models.weights import check_weights
 from atlassegfm.presets import PRESETS, preset_options
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from atlassegfm.report.outputs import Outputs
     from atlassegfm.segmentation import Segmentation
 
-PROMPTS = ("auto", *KINDS)
 #: Those that make a cohort of any queries.
 COHORT_OPTIONS = ("jobs", "timeout", "retry_failed", "engine", "dask_address", "dask_cluster")
 #: Exit codes.

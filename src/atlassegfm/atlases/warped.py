@@ -80,22 +80,22 @@ def carried_memberships(atlas: Atlas, grid: Grid, transform: Transform) -> Membe
 
 def common_part(carried: Sequence[Memberships], grid: Grid) -> Box:
     """Box of the query's grid that holds all memberships with their surroundings."""
-    boxes = [box for memberships in carried for box, _ in memberships.values()]
-    margin = np.ceil(MARGIN_MM / grid.spacing).astype(int)
+    box = _around([box for memberships in carried for box, _ in memberships.values()])
+    margins = np.ceil(MARGIN_MM / grid.spacing).astype(int).tolist()
     return tuple(
-        slice(
-            max(0, min(box[axis].start for box in boxes) - int(margin[axis])),
-            min(grid.shape[axis], max(box[axis].stop for box in boxes) + int(margin[axis])),
-        )
-        for axis in range(3)
+        slice(max(0, s.start - margin), min(size, s.stop + margin))
+        for s, margin, size in zip(box, margins, grid.shape, strict=True)
     )
 
 
 def label_box(atlases: Sequence[WarpedAtlas], value: int) -> Box | None:
     """Box of the part that holds what any of the atlases says of a label; None when none says anything."""
     boxes = [atlas.memberships[value][0] for atlas in atlases if value in atlas.memberships]
-    if not boxes:
-        return None
+    return _around(boxes) if boxes else None
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    """Smallest box that holds all of these."""
     return tuple(slice(min(b[axis].start for b in boxes), max(b[axis].stop for b in boxes)) for axis in range(3))
 
 

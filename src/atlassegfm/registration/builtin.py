@@ -17,7 +17,7 @@ from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
 from atlassegfm.registration.focus import refine
-from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates, optimise
@@ -103,20 +103,13 @@ def _linear(
     found = search.starts(starts, wide=wide)
     clock.lap("start")
     settings.progress("linear registration", 0.0)
-    fits = affine_candidates(*_level(search.fixed, search.moving, voxels), found, dof=dof)
+    fits = affine_candidates(*coarse_copies(search.fixed, search.moving, voxels), found, dof=dof)
     clock.lap("linear")
     if not fits or found[0].score <= 0:
         raise RegistrationError(
             "no alignment of atlas and query was found: they look alike nowhere; do both show the same body part?"
         )
     return fits, {"start_score": found[0].score, "linear_score": fits[0].score, "candidates": len(fits)}
-
-
-def _level(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, Volume]:
-    """Copies with `voxels` voxels along the longest edge, but none finer than the working copies given."""
-    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
-    spacing = max(longest / voxels, float(fixed.spacing[0]))
-    return working_copy(fixed, spacing), working_copy(moving, spacing)
 
 
 def _linear_only(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> RegistrationResult:
@@ -126,7 +119,7 @@ def _linear_only(fixed: Volume, moving: Volume, settings: Settings, dof: int) ->
     clock.lap("working copies")
     settings.progress("searching a start", 0.0)
     fits, facts = _linear(StartSearch(fixed, moving), settings, clock, dof=dof)
-    problem = LinearProblem(*_level(fixed, moving, LINEAR_VOXELS[1]))
+    problem = LinearProblem(*coarse_copies(fixed, moving, LINEAR_VOXELS[1]))
     fit = max((optimise(problem, f.matrix, dof) for f in fits[:2]), key=lambda f: f.score)
     clock.lap("linear, fine")
     facts |= {"linear_score": fit.score, "matrix": fit.matrix.tolist()}

@@ -135,3 +135,10 @@ def working_copy(image: Volume, spacing_mm: float) -> Volume:
     """Isotropic, antialiased copy over the same field of view."""
     grid = image.grid.with_spacing(spacing_mm)
     return resample_image(image, grid, antialias=True)
+
+
+def coarse_copies(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, Volume]:
+    """Copies with `voxels` voxels along the longest edge of both, but none finer than the working copies given."""
+    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
+    spacing = max(longest / voxels, float(fixed.spacing[0]))
+    return working_copy(fixed, spacing), working_copy(moving, spacing)

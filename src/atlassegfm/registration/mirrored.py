@@ -11,7 +11,7 @@ import torch
 
 from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.deformable import try_candidates
-from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import affine_candidates
@@ -58,11 +58,10 @@ def fitness(fixed: Volume, moving: Volume, device: str = "cpu") -> float:
         "cpu" or "cuda".
     """
     found = StartSearch(fixed, moving).starts(STARTS)
-    longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
     shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
     voxel = float(fixed.spacing[0])
-    small, coarse = max(longest / LINEAR_VOXELS, voxel), max(min(COARSEST * voxel, shortest / FEWEST_VOXELS), voxel)
-    fits = affine_candidates(working_copy(fixed, small), working_copy(moving, small), found)
+    coarse = max(min(COARSEST * voxel, shortest / FEWEST_VOXELS), voxel)
+    fits = affine_candidates(*coarse_copies(fixed, moving, LINEAR_VOXELS), found)
     if not fits:
         return HOPELESS
     levels = [working_copy(image, coarse) for image in (fixed, moving)]
