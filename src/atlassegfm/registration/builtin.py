@@ -16,6 +16,7 @@ import torch
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
+from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
@@ -29,7 +30,7 @@ from atlassegfm.volume import Volume
 #: Voxels along the longest edge on the two linear levels.
 LINEAR_VOXELS = (40, 64)
 #: Starts refined by the linear step of the rigid and affine methods.
-STARTS = 5
+STARTS = 4
 #: A finest level is made coarser for speed as long as it keeps so many voxels.
 FEWEST_VOXELS = 250_000
 #: What the distance of the maps there and back counts beside the LNCC in `likeness`.
@@ -160,6 +161,12 @@ class _Search:
         self.settings.progress("searching a start", 0.0)
         return StartSearch(self.fixed, self.moving)
 
+    @cached_property
+    def discrete(self) -> DiscreteSearch:
+        """Search for large displacements on the coarsest level, features taken from the next one."""
+        finer = self.knobs.factors[:2][-1]
+        return DiscreteSearch(self.coarsest, self.copies(finer), self.device)
+
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
         if factor == 1:
@@ -173,7 +180,7 @@ class _Search:
             work = {"starts": self.plan.starts, "voxels": self.plan.linear}
             fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, **work, wide=wide)
         self.settings.progress("deformable registration", 0.0)
-        candidates = try_candidates(*self.coarsest, fits, self.knobs, self.device)
+        candidates = try_candidates(*self.coarsest, fits, self.knobs, self.device, self.discrete)
         best = candidates[0]
         starts = "headers" if dof == 0 else "wide" if wide else "usual"
         scores = [round(c.rank, 5) for c in candidates]
@@ -202,7 +209,7 @@ class _Search:
         if focus is None or not dof or not focus.narrows(pair):
             return candidates[0]
         fits = refine([c.matrix for c in candidates], pair, focus)
-        best = try_candidates(*self.coarsest, fits, self.knobs, self.device)[0]
+        best = try_candidates(*self.coarsest, fits, self.knobs, self.device, self.discrete)[0]
         self.clock.lap("focus")
         return best
 
@@ -250,7 +257,12 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         "inverse_consistency_percent": round(100 * best.apart, 3),
         "overlap": round(best.met, 4),
         "working_spacing_mm": search.spacing,
-        "lncc": [[round(values[0], 5), round(values[-1], 5)] for values in bent.history],
+        "lncc": [
+            [round(first, 5), round(values[-1], 5)]
+            for first, values in zip(
+                (start.before, *(values[0] for values in bent.history[1:])), bent.history, strict=True
+            )
+        ],
         "steps": [len(values) for values in bent.history],
         "folding_percent": bent.folding,
     }

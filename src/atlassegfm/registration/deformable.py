@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.grids import gradient, voxel_map
 from atlassegfm.registration.level import DeformableSettings, Level
 from atlassegfm.registration.linear import Fit
@@ -44,6 +45,8 @@ class Candidate:
         How well the images came together; higher is better, among candidates of one pair.
     displacement : torch.Tensor, shape (3, I, J, K)
         Mean of the forward and the inverted backward displacement, in voxels of the level.
+    before : float
+        LNCC under the start alone.
     history : list of float
         LNCC before each forward step.
     lncc : float
@@ -61,6 +64,7 @@ class Candidate:
     matrix: np.ndarray
     score: float
     displacement: torch.Tensor
+    before: float
     history: list[float]
     lncc: float
     distance: torch.Tensor
@@ -89,7 +93,7 @@ class Candidate:
             )
         if self.met < MIN_MET:
             out.append(f"only {100 * self.met:.0f} % of the smaller image meets the other one")
-        if not self.lncc >= self.history[0] - MAX_LNCC_LOSS:
+        if not self.lncc >= self.before - MAX_LNCC_LOSS:
             out.append("the deformable step took the images further apart than the affine one")
         return out
 
@@ -100,6 +104,7 @@ def try_candidates(
     starts: Sequence[Fit],
     settings: DeformableSettings,
     device: torch.device,
+    search: DiscreteSearch | None = None,
 ) -> list[Candidate]:
     """Take each affine candidate through the coarsest level, there and back; best first.
 
@@ -116,15 +121,25 @@ def try_candidates(
         Its first number of iterations is used.
     device : torch.device
         Where to compute.
+    search : DiscreteSearch, optional
+        Finds the large displacements that the level's steps then begin with; without it they begin with none.
     """
-    tried = [_try(fixed, moving, start, settings, device) for start in starts]
+    tried = [_try(fixed, moving, start, settings, device, search) for start in starts]
     return sorted(tried, key=lambda candidate: -candidate.rank)
 
 
-def _try(fixed: Volume, moving: Volume, start: Fit, settings: DeformableSettings, device: torch.device) -> Candidate:
+def _try(
+    fixed: Volume,
+    moving: Volume,
+    start: Fit,
+    settings: DeformableSettings,
+    device: torch.device,
+    search: DiscreteSearch | None,
+) -> Candidate:
     level = Level(fixed, moving, start.matrix, device)
-    two = level.both_ways(level.start, settings.iterations[0], settings)
-    m, seen = level.warped(two.mean)
+    far = level.start if search is None else search.displacement(start.matrix)
+    two = level.both_ways(far, settings.iterations[0], settings)
+    seen = level.warped(two.mean)[1]
     smaller = min(fixed.grid.size, float(np.prod(moving.grid.extent_mm) / np.prod(fixed.spacing)))
     met = min(1.0, float(seen.sum()) / smaller)
     bending = float(sum(gradient(part).square().sum(dim=0).mean() for part in two.there.displacement))
@@ -132,8 +147,9 @@ def _try(fixed: Volume, moving: Volume, start: Fit, settings: DeformableSettings
         matrix=start.matrix,
         score=max(two.there.history) * met**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending,
         displacement=two.mean,
+        before=level.lncc(level.start, settings),
         history=two.there.history,
-        lncc=level.ops.force(level.f, m, seen, settings.radius, settings.noise)[0],
+        lncc=level.lncc(two.mean, settings),
         distance=two.distance,
         apart=_apart(level.f, two.distance, seen)
         * float(fixed.spacing[0])

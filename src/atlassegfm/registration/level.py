@@ -102,6 +102,11 @@ class Level:
         values, seen = self.ops.warp(self.m[None], self.to_moving, u)
         return values[0], seen
 
+    def lncc(self, u: torch.Tensor, settings: DeformableSettings) -> float:
+        """How well the moving image agrees with the fixed one under `u`."""
+        m, seen = self.warped(u)
+        return self.ops.force(self.f, m, seen, settings.radius, settings.noise)[0]
+
     def forward(self, u: torch.Tensor, iterations: int, settings: DeformableSettings) -> Descent:
         """Steps from `u` that bring the moving image onto the fixed one."""
         return self._descend(self.f, self.warped, u, iterations, settings)

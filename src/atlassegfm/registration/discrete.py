@@ -1,0 +1,162 @@
+"""Large displacements: every voxel of a coarse level looks around, and neighbours come to terms.
+
+An organ that lies beside its counterpart draws no gradient. Here each voxel compares its surroundings (`mind`) with
+those at all displacements of a cube; choosing the cheapest and smoothing the choice alternate, the choice being held
+ever nearer to its smooth version (Heinrich, Papiez, Schnabel, Handels, "Non-parametric discrete registration with
+convex optimisation", WBIR 2014, Eq. 3 and 4; Siebert et al., "ConvexAdam", TMI 44, 2025). Both directions are
+searched and reconciled. What comes out is a start for the deformable step (docs/decisions/0002-registration.md).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional as nnf
+
+from atlassegfm.registration import discrete_kernels, kernels
+from atlassegfm.registration.level import Level
+from atlassegfm.registration.mind import mind_ssc
+from atlassegfm.registration.operators import Operators
+from atlassegfm.volume import Volume
+
+#: Largest displacement along an axis, in voxels of the level: part of its middle edge, and never more than so many.
+REACH_PART, MOST_REACH = 0.12, 4
+#: Weight of the squared distance (voxels) between choice and smooth version, round by round.
+WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+#: Gaussian width that smooths the choice, in voxels.
+SMOOTHING = 1.5
+#: Rounds in which there and back are made each other's inverse.
+ROUNDS = 15
+
+Pair = tuple[Volume, Volume]
+
+
+class DiscreteSearch:
+    """Both images at two resolutions, ready to be searched under any matrix.
+
+    Parameters
+    ----------
+    coarse : (Volume, Volume)
+        Fixed and moving working copy of the level that displacements are wanted on.
+    fine : (Volume, Volume)
+        Finer copies, from which the features are taken; may be the same.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(self, coarse: Pair, fine: Pair, device: torch.device) -> None:
+        self._fine, self._device = fine, device
+        self._shape = coarse[0].grid.shape
+        self.reach = int(np.clip(round(REACH_PART * float(np.median(self._shape))), 1, MOST_REACH))
+        self._fixed = self._pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)))
+
+    def displacement(self, matrix: np.ndarray) -> torch.Tensor:
+        """Displacement (3, I, J, K) in voxels of the coarse fixed image, to be followed by `matrix`."""
+        level = Level(*self._fine, matrix, self._device)
+        image, seen = level.warped(level.start)
+        moving, seen = self._pooled(mind_ssc(image)), self._pooled(seen[None])[..., 0]
+        there = self._search(level.ops, self._fixed, moving, seen)
+        back = self._search(level.ops, moving, self._fixed, torch.ones_like(seen))
+        return reconciled(level.ops, there, back) * seen
+
+    def _pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """(C, ...) at the fine resolution to (I, J, K, C) at the coarse one."""
+        pooled = nnf.interpolate(features[None], size=self._shape, mode="area")[0]
+        return pooled.movedim(0, -1).contiguous()
+
+    def _search(self, ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        costs = match_costs(fixed, moving, seen, self.reach)
+        u = torch.zeros(3, *fixed.shape[:3], device=fixed.device)
+        for weight in (0.0, *WEIGHTS):
+            u = ops.smooth_inside(cheapest(costs, u, weight, self.reach), SMOOTHING)
+        return u
+
+
+def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
+    """Mean squared difference of features at all displacements, averaged over each voxel's neighbourhood.
+
+    Parameters
+    ----------
+    fixed, moving : torch.Tensor, shape (I, J, K, C)
+        Features on one grid.
+    seen : torch.Tensor, shape (I, J, K)
+        Where `moving` is known; elsewhere a displacement costs what the voxel's others do on average.
+    reach : int
+        Largest displacement along an axis, in voxels.
+
+    Returns
+    -------
+    torch.Tensor, shape (I, J, K, (2 * reach + 1) ** 3)
+        Costs, displacements in the order of the axes, the last fastest.
+    """
+    if fixed.device.type != "cpu":
+        return _averaged(_match_costs_torch(fixed, moving, seen, reach))
+    costs = np.empty((*fixed.shape[:3], (2 * reach + 1) ** 3), np.float32)
+    arrays = [x.contiguous().numpy() for x in (fixed, moving, seen)]
+    kernels.run_slabs(discrete_kernels.match_costs, costs.shape[0], costs.size, *arrays, reach, costs)
+    for axis in range(3):
+        lines = costs.reshape(math.prod(costs.shape[:axis]), costs.shape[axis], -1, costs.shape[3])
+        kernels.run_slabs(discrete_kernels.average_lines, lines.shape[0] * lines.shape[2], lines.size, lines)
+    return torch.from_numpy(costs)
+
+
+def cheapest(costs: torch.Tensor, near: torch.Tensor, weight: float, reach: int) -> torch.Tensor:
+    """Per voxel the displacement (3, I, J, K) of least cost plus `weight` times its squared distance from `near`."""
+    if costs.device.type != "cpu":
+        return _cheapest_torch(costs, near, weight, reach)
+    out = np.empty(near.shape, np.float32)
+    arrays = costs.numpy(), near.contiguous().numpy()
+    kernels.run_slabs(discrete_kernels.cheapest, out.shape[1], costs.numel(), *arrays, np.float32(weight), reach, out)
+    return torch.from_numpy(out)
+
+
+def reconciled(ops: Operators, there: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """`there` and the inverse of `back` brought together (Siebert et al., inverse consistency)."""
+    still = np.eye(4)
+    for _ in range(ROUNDS):
+        there, back = (
+            0.5 * (there - ops.warp(back, still, there)[0]),
+            0.5 * (back - ops.warp(there, still, back)[0]),
+        )
+    return there
+
+
+def displacements(reach: int) -> torch.Tensor:
+    """All displacements of the cube in the order of the costs, (D, 3)."""
+    steps = torch.arange(-reach, reach + 1)
+    return torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).reshape(-1, 3)
+
+
+def _match_costs_torch(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
+    shape = fixed.shape[:3]
+    around = nnf.pad(moving.movedim(-1, 0), (reach,) * 6)
+    known = nnf.pad((seen > 0.5).float(), (reach,) * 6)
+    costs, weights = [], []
+    for step in (displacements(reach) + reach).tolist():
+        part = tuple(slice(s, s + n) for s, n in zip(step, shape, strict=True))
+        costs.append((fixed - around[(slice(None), *part)].movedim(0, -1)).square().mean(dim=-1))
+        weights.append(known[part])
+    costs, weights = torch.stack(costs, dim=-1), torch.stack(weights, dim=-1)
+    usual = (costs * weights).sum(dim=-1, keepdim=True) / weights.sum(dim=-1, keepdim=True).clamp_min(1.0)
+    return torch.where(weights > 0, costs, usual)
+
+
+def _averaged(costs: torch.Tensor) -> torch.Tensor:
+    """Mean over the neighbourhood of 3 voxels along each axis, cut at the border."""
+    volumes = costs.movedim(-1, 0)[:, None]
+    mean = nnf.avg_pool3d(volumes, 3, stride=1, padding=1, count_include_pad=False)
+    return mean[:, 0].movedim(0, -1)
+
+
+def _cheapest_torch(costs: torch.Tensor, near: torch.Tensor, weight: float, reach: int) -> torch.Tensor:
+    steps = displacements(reach).to(near)
+    flat, wanted = costs.reshape(-1, costs.shape[-1]), near.reshape(3, -1).T
+    best = torch.cat(
+        [
+            steps[(part + weight * torch.cdist(at, steps).square()).argmin(dim=1)]
+            for part, at in zip(flat.split(2**14), wanted.split(2**14), strict=True)
+        ]
+    )
+    return best.T.reshape(near.shape)
