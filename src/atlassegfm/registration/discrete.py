@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as nnf
 
 from atlassegfm.registration import discrete_kernels, kernels
+from atlassegfm.registration.grids import box_sum
 from atlassegfm.registration.level import Level
 from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.operators import Operators
@@ -145,9 +146,8 @@ def _match_costs_torch(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Te
 
 def _averaged(costs: torch.Tensor) -> torch.Tensor:
     """Mean over the neighbourhood of 3 voxels along each axis, cut at the border."""
-    volumes = costs.movedim(-1, 0)[:, None]
-    mean = nnf.avg_pool3d(volumes, 3, stride=1, padding=1, count_include_pad=False)
-    return mean[:, 0].movedim(0, -1)
+    count = box_sum(torch.ones_like(costs[..., 0])[None], 1)
+    return (box_sum(costs.movedim(-1, 0), 1) / count).movedim(0, -1)
 
 
 def _cheapest_torch(costs: torch.Tensor, near: torch.Tensor, weight: float, reach: int) -> torch.Tensor:
