@@ -116,6 +116,17 @@ def test_equal_images_stay_where_they_are():
     assert float(u.norm(dim=0).max()) < 0.5
 
 
+def test_a_second_search_goes_on_from_what_is_known():
+    image = scene()
+    search, u = found(image, np.roll(image, 4, axis=1))
+    again = search.displacement(np.eye(4), u)
+    known = torch.zeros_like(u)
+    known[1] = 2.0
+    inner = (slice(None), *(slice(4, -4),) * 3)
+    assert float((again - known)[inner].norm(dim=0).mean()) < 0.25
+    assert float((search.displacement(np.eye(4), known) - known)[inner].norm(dim=0).mean()) < 0.1
+
+
 def test_small_levels_are_searched_less_far():
     small, large = (volume(np.zeros(shape, np.float32)) for shape in ((18, 26, 18), (60, 50, 70)))
     assert DiscreteSearch((small, small), (small, small), CPU).reach == 2

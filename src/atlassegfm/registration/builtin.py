@@ -15,7 +15,7 @@ import torch
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
-from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
+from atlassegfm.registration.deformable import Candidate, register_deformable, search_again, try_candidates
 from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
@@ -213,6 +213,12 @@ class _Search:
         self.clock.lap("focus")
         return best
 
+    def settled(self, candidate: Candidate) -> Candidate:
+        """The chosen candidate after a second search for large displacements."""
+        again = search_again(*self.coarsest, candidate, self.knobs, self.device, self.discrete)
+        self.clock.lap("second search")
+        return again
+
 
 def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 12) -> RegistrationResult:
     """Default method: affine from any start, then greedy diffeomorphic LNCC.
@@ -244,7 +250,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     best = candidates[0]
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
-    start = search.focused(candidates, dof)
+    start = search.settled(search.focused(candidates, dof))
     levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
     bent = register_deformable(
         levels, start, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.discrete import DiscreteSearch
-from atlassegfm.registration.grids import gradient, voxel_map
-from atlassegfm.registration.level import DeformableSettings, Level
+from atlassegfm.registration.grids import gradient
+from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.linear import Fit
-from atlassegfm.registration.operators import Operators, operators
+from atlassegfm.registration.operators import operators
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.registration.unfold import unfolded
-from atlassegfm.volume import Grid, Volume
+from atlassegfm.volume import Volume
 
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
 CANDIDATE_OVERLAP_POWER = 0.1
@@ -124,8 +124,26 @@ def try_candidates(
     search : DiscreteSearch, optional
         Finds the large displacements that the level's steps then begin with; without it they begin with none.
     """
-    tried = [_try(fixed, moving, start, settings, device, search) for start in starts]
+    far = [None if search is None else search.displacement(start.matrix) for start in starts]
+    tried = [_try(fixed, moving, start, settings, device, u) for start, u in zip(starts, far, strict=True)]
     return sorted(tried, key=lambda candidate: -candidate.rank)
+
+
+def search_again(
+    fixed: Volume,
+    moving: Volume,
+    candidate: Candidate,
+    settings: DeformableSettings,
+    device: torch.device,
+    search: DiscreteSearch,
+) -> Candidate:
+    """Look for large displacements once more from where a candidate has come, and take it through the level again.
+
+    What has come close to its counterpart compares better than it did in the beginning. Parameters as in
+    `try_candidates`.
+    """
+    far = search.displacement(candidate.matrix, candidate.displacement)
+    return _try(fixed, moving, Fit(candidate.matrix, candidate.linear), settings, device, far)
 
 
 def _try(
@@ -134,11 +152,11 @@ def _try(
     start: Fit,
     settings: DeformableSettings,
     device: torch.device,
-    search: DiscreteSearch | None,
+    far: torch.Tensor | None,
 ) -> Candidate:
+    """One candidate's way through the level, from the displacement `far` on."""
     level = Level(fixed, moving, start.matrix, device)
-    far = level.start if search is None else search.displacement(start.matrix)
-    two = level.both_ways(far, settings.iterations[0], settings)
+    two = level.both_ways(level.start if far is None else far, settings.iterations[0], settings)
     seen = level.warped(two.mean)[1]
     smaller = min(fixed.grid.size, float(np.prod(moving.grid.extent_mm) / np.prod(fixed.spacing)))
     met = min(1.0, float(seen.sum()) / smaller)
@@ -166,13 +184,6 @@ def _apart(f: torch.Tensor, distance: torch.Tensor, seen: torch.Tensor) -> float
     """
     weight = gradient(f).norm(dim=0) * seen
     return float((distance * weight).sum() / weight.sum().clamp_min(1e-6))
-
-
-def _upsample(ops: Operators, u: torch.Tensor, coarse: Grid, fine: Grid) -> torch.Tensor:
-    """Displacement in voxels of `coarse` to voxels of `fine` (same axes, same field of view)."""
-    at = torch.zeros(3, *fine.shape, device=u.device)
-    ratio = torch.as_tensor(coarse.spacing / fine.spacing, dtype=torch.float32, device=u.device)
-    return ops.warp(u, voxel_map(fine, coarse), at)[0] * ratio.view(3, 1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -224,7 +235,7 @@ def register_deformable(
     distance, apart_on = start.distance, last
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
         level = Level(fixed, moving, start.matrix, device)
-        u = _upsample(level.ops, u, last, fixed.grid)
+        u = upsampled(level.ops, u, last, fixed.grid)
         if number + 2 < len(levels):
             two = level.both_ways(u, iterations, settings)
             found, u = two.there, two.mean

@@ -17,9 +17,9 @@ from torch.nn import functional as nnf
 
 from atlassegfm.registration import discrete_kernels, kernels
 from atlassegfm.registration.grids import box_sum
-from atlassegfm.registration.level import Level
+from atlassegfm.registration.level import Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
-from atlassegfm.registration.operators import Operators
+from atlassegfm.registration.operators import Operators, compose
 from atlassegfm.volume import Volume
 
 #: Largest displacement along an axis, in voxels of the level: part of its middle edge, and never more than so many.
@@ -48,23 +48,32 @@ class DiscreteSearch:
     """
 
     def __init__(self, coarse: Pair, fine: Pair, device: torch.device) -> None:
-        self._fine, self._device = fine, device
-        self._shape = coarse[0].grid.shape
-        self.reach = int(np.clip(round(REACH_PART * float(np.median(self._shape))), 1, MOST_REACH))
+        self._fine, self._device, self._grid = fine, device, coarse[0].grid
+        self.reach = int(np.clip(round(REACH_PART * float(np.median(self._grid.shape))), 1, MOST_REACH))
         self._fixed = self._pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)))
 
-    def displacement(self, matrix: np.ndarray) -> torch.Tensor:
-        """Displacement (3, I, J, K) in voxels of the coarse fixed image, to be followed by `matrix`."""
+    def displacement(self, matrix: np.ndarray, known: torch.Tensor | None = None) -> torch.Tensor:
+        """Displacement in voxels of the coarse fixed image, to be followed by `matrix`.
+
+        Parameters
+        ----------
+        matrix : numpy.ndarray, shape (4, 4)
+            Fixed to moving world points, RAS+ mm.
+        known : torch.Tensor, shape (3, I, J, K), optional
+            A displacement to go on from; none if None.
+        """
         level = Level(*self._fine, matrix, self._device)
-        image, seen = level.warped(level.start)
+        u = level.start if known is None else upsampled(level.ops, known, self._grid, self._fine[0].grid)
+        image, seen = level.warped(u)
         moving, seen = self._pooled(mind_ssc(image)), self._pooled(seen[None])[..., 0]
         there = self._search(level.ops, self._fixed, moving, seen)
         back = self._search(level.ops, moving, self._fixed, torch.ones_like(seen))
-        return reconciled(level.ops, there, back) * seen
+        found = reconciled(level.ops, there, back) * seen
+        return found if known is None else compose(level.ops, known, found)
 
     def _pooled(self, features: torch.Tensor) -> torch.Tensor:
         """(C, ...) at the fine resolution to (I, J, K, C) at the coarse one."""
-        pooled = nnf.interpolate(features[None], size=self._shape, mode="area")[0]
+        pooled = nnf.interpolate(features[None], size=self._grid.shape, mode="area")[0]
         return pooled.movedim(0, -1).contiguous()
 
     def _search(self, ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.grids import voxel_map
-from atlassegfm.registration.operators import compose, inverse, operators
-from atlassegfm.volume import Volume
+from atlassegfm.registration.operators import Operators, compose, inverse, operators
+from atlassegfm.volume import Grid, Volume
 
 #: A step that lowers the LNCC shortens the next ones by this factor, down to this part of the first.
 STEP_SHRINK = 0.7
@@ -165,3 +165,10 @@ def _converged(history: list[float], window: int = 10, slope: float = 1e-4) -> b
     if len(history) <= window:
         return False
     return (history[-1] - history[-1 - window]) / window < slope * max(history[-1], 1e-3)
+
+
+def upsampled(ops: Operators, u: torch.Tensor, coarse: Grid, fine: Grid) -> torch.Tensor:
+    """Displacement in voxels of `coarse` to voxels of `fine` (same axes, same field of view)."""
+    at = torch.zeros(3, *fine.shape, device=u.device)
+    ratio = torch.as_tensor(coarse.spacing / fine.spacing, dtype=torch.float32, device=u.device)
+    return ops.warp(u, voxel_map(fine, coarse), at)[0] * ratio.view(3, 1, 1, 1)
