@@ -7,14 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from atlassegfm.registration.deformable import MAX_APART, RETRY_APART, register_deformable, try_candidates
+from atlassegfm.registration.deformable import (
+    MAX_APART,
+    RETRY_APART,
+    register_deformable,
+    search_again,
+    try_candidates,
+)
+from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.grids import working_copy
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.measures import jacobian_determinant
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import resample_labels
+from atlassegfm.volume import Grid, Volume
 
 from .phantoms import PARTS, body_points, grid_of, label_map, rigid, scan, undo, waves, world
 from .test_initialise import scaled
@@ -149,3 +158,41 @@ def test_a_wrong_start_raises_doubts_and_a_right_one_does_not(warped):
     assert "there and back" in doubt
     assert away.met < right.met
     assert any("of the smaller image" in doubt for doubt in away.doubts)
+
+
+@pytest.fixture(scope="module")
+def beside():
+    """A scan and one whose organ lies 20 mm beside its counterpart, on two resolutions of 2 and 4 mm."""
+    rng = np.random.default_rng(2)
+    tissue = ndimage.gaussian_filter(rng.standard_normal((64, 64, 64)), 4)
+    organ = ndimage.gaussian_filter(rng.standard_normal((64, 64, 64)), 1.5)
+    tissue, organ = tissue / tissue.std(), 4 + organ / organ.std()
+    at = np.moveaxis(np.indices((64, 64, 64)), 0, -1) - 31.5
+    ball = np.linalg.norm(at, axis=-1) < 11
+    here = np.where(ball, organ, tissue)
+    there = np.where(np.roll(ball, 10, axis=1), np.roll(organ, 10, axis=1), tissue)
+    grid = Grid((64, 64, 64), np.diag([2.0, 2.0, 2.0, 1.0]))
+    fixed, moving = (scaled(Volume(x.astype(np.float32), grid)) for x in (here, there))
+    levels = [tuple(working_copy(x, SPACING) for x in (fixed, moving)), (fixed, moving)]
+    return levels, grid.to_world(np.argwhere(ball).astype(float))
+
+
+def moved(candidate, levels, points):
+    """How far the candidate takes the world points (N, 3) on average, in mm."""
+    voxels = levels[0][0].grid.to_voxel(points)
+    found = [ndimage.map_coordinates(part.numpy(), voxels.T, order=1) for part in candidate.displacement]
+    return SPACING * np.mean(found, axis=1)
+
+
+def test_an_organ_beside_its_counterpart_is_found_by_the_discrete_search_alone(beside):
+    levels, points = beside
+    search = DiscreteSearch(*levels, CPU)
+    plain = try_candidates(*levels[0], [Fit(np.eye(4), 0.0)], KNOBS, CPU)[0]
+    found = try_candidates(*levels[0], [Fit(np.eye(4), 0.0)], KNOBS, CPU, search)[0]
+    assert moved(plain, levels, points)[1] < 14.0
+    assert moved(found, levels, points) == pytest.approx([0.0, 20.0, 0.0], abs=5.0)
+    assert found.before == plain.before
+    assert found.lncc > plain.lncc
+    again = search_again(*levels[0], found, KNOBS, CPU, search)
+    assert moved(again, levels, points) == pytest.approx([0.0, 20.0, 0.0], abs=5.0)
+    assert again.lncc > found.lncc - 0.02

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,8 @@ class _Search:
         self.spacing = plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
         self.knobs = _fitting_levels(plan.knobs, fixed, moving, self.spacing)
-        self.coarsest = self.copies(self.knobs.factors[0])
+        self.levels = [self.copies(factor) for factor in self.knobs.factors]
+        self.coarsest = self.levels[0]
         self.clock.lap("working copies")
         self.attempts: list[dict[str, Any]] = []
 
@@ -164,8 +165,7 @@ class _Search:
     @cached_property
     def discrete(self) -> DiscreteSearch:
         """Search for large displacements on the coarsest level, features taken from the next one."""
-        finer = self.knobs.factors[:2][-1]
-        return DiscreteSearch(self.coarsest, self.copies(finer), self.device)
+        return DiscreteSearch(self.coarsest, self.levels[:2][-1], self.device)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
@@ -251,10 +251,8 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     start = search.settled(search.focused(candidates, dof))
-    levels = [search.coarsest, *(search.copies(factor) for factor in search.knobs.factors[1:])]
-    bent = register_deformable(
-        levels, start, search.knobs, search.device, lambda done: settings.progress("deformable registration", done)
-    )
+    tick = partial(settings.progress, "deformable registration")
+    bent = register_deformable(search.levels, start, search.knobs, search.device, tick)
     search.clock.lap("deformable")
     facts = {
         "matrix": start.matrix.tolist(),
