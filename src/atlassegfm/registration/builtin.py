@@ -254,6 +254,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     tick = partial(settings.progress, "deformable registration")
     bent = register_deformable(search.levels, start, search.knobs, search.device, tick)
     search.clock.lap("deformable")
+    before = [start.before, *(values[0] for values in bent.history[1:])]
     facts = {
         "matrix": start.matrix.tolist(),
         "attempts": search.attempts,
@@ -261,12 +262,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         "inverse_consistency_percent": round(100 * best.apart, 3),
         "overlap": round(best.met, 4),
         "working_spacing_mm": search.spacing,
-        "lncc": [
-            [round(first, 5), round(values[-1], 5)]
-            for first, values in zip(
-                (start.before, *(values[0] for values in bent.history[1:])), bent.history, strict=True
-            )
-        ],
+        "lncc": [[round(first, 5), round(values[-1], 5)] for first, values in zip(before, bent.history, strict=True)],
         "steps": [len(values) for values in bent.history],
         "folding_percent": bent.folding,
     }

@@ -157,7 +157,7 @@ def _try(
     """One candidate's way through the level, from the displacement `far` on."""
     level = Level(fixed, moving, start.matrix, device)
     two = level.both_ways(level.start if far is None else far, settings.iterations[0], settings)
-    seen = level.warped(two.mean)[1]
+    m, seen = level.warped(two.mean)
     smaller = min(fixed.grid.size, float(np.prod(moving.grid.extent_mm) / np.prod(fixed.spacing)))
     met = min(1.0, float(seen.sum()) / smaller)
     bending = float(sum(gradient(part).square().sum(dim=0).mean() for part in two.there.displacement))
@@ -165,9 +165,9 @@ def _try(
         matrix=start.matrix,
         score=max(two.there.history) * met**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * bending,
         displacement=two.mean,
-        before=level.lncc(level.start, settings),
+        before=level.lncc(*level.warped(level.start), settings),
         history=two.there.history,
-        lncc=level.lncc(two.mean, settings),
+        lncc=level.lncc(m, seen, settings),
         distance=two.distance,
         apart=_apart(level.f, two.distance, seen)
         * float(fixed.spacing[0])

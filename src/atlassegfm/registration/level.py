@@ -102,9 +102,8 @@ class Level:
         values, seen = self.ops.warp(self.m[None], self.to_moving, u)
         return values[0], seen
 
-    def lncc(self, u: torch.Tensor, settings: DeformableSettings) -> float:
-        """How well the moving image agrees with the fixed one under `u`."""
-        m, seen = self.warped(u)
+    def lncc(self, m: torch.Tensor, seen: torch.Tensor, settings: DeformableSettings) -> float:
+        """How well a warped moving image (see `warped`) agrees with the fixed one."""
         return self.ops.force(self.f, m, seen, settings.radius, settings.noise)[0]
 
     def forward(self, u: torch.Tensor, iterations: int, settings: DeformableSettings) -> Descent:
