@@ -1,6 +1,6 @@
 """Fit the quality estimate to synthetic scenes: src/atlassegfm/quality/calibration.json. No scan of anybody is read.
 
-    python benchmarks/quality_calibration.py --scenes 62   # goes on where an interrupted run ended
+    python benchmarks/quality_calibration.py --scenes 150  # goes on where an interrupted run ended
     python benchmarks/quality_calibration.py --fit-only     # from the scenes that are there
 
 The scenes are those of `quality_scenes`. Each leaves a file in --folder and is not computed again.
@@ -158,7 +158,7 @@ def main():
     from atlassegfm.runtime import prepare_compute
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=62, help="seeds from 0 to below this")
+    parser.add_argument("--scenes", type=int, default=150, help="seeds from 0 to below this")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "quality-scenes", help="one file per scene")
     parser.add_argument("--table", type=Path, default=TABLE, help="the calibration to write")
     parser.add_argument("--fit-only", action="store_true", help="measure nothing")

@@ -38,6 +38,8 @@ def test_a_perfect_result_is_good(atlas):
     assert verdict.signals.agreement_dice == 1.0
     assert verdict.signals.volume_ratio == pytest.approx(1.0)
     assert verdict.signals.cut_fraction == 0.0
+    assert verdict.signals.thickness_ratio == pytest.approx(1.0)
+    assert verdict.signals.distortion == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_model_elsewhere_is_not_good(atlas):

@@ -34,6 +34,8 @@ BEST = Signals(
     similarity=0.8,
     border_dice=0.97,
     apart=0.05,
+    distortion=0.1,
+    thickness_ratio=1.0,
     atlas_dice=0.95,
 )
 SHARE = st.one_of(st.none(), st.floats(0, 1))
@@ -65,6 +67,9 @@ def test_all_well_is_good_and_has_nothing_to_say():
         ({"roundtrip_dice": 0.05, "volume_ratio": 0.5}, {CHECK, DO_NOT_USE}, "registration there and back does not"),
         ({"similarity": 0.03, "roundtrip_dice": 0.3}, {CHECK, DO_NOT_USE}, "warped atlas and query look unlike here"),
         ({"volume_ratio": 0.3}, {CHECK, DO_NOT_USE}, "volume is 0.3 times the expected one"),
+        ({"thickness_ratio": 0.7}, {CHECK}, "it is 70 % as thick as expected"),
+        ({"thickness_ratio": 0.3}, {DO_NOT_USE}, "it is 30 % as thick as expected"),
+        ({"distortion": 2.0, "border_dice": 0.4}, {CHECK, DO_NOT_USE}, "registration bends it more"),
         ({"volume_ratio": 0.01}, {DO_NOT_USE}, "volume is less than a tenth"),
     ],
 )
@@ -114,9 +119,16 @@ def test_a_doubted_registration_is_not_to_be_used():
     assert verdict.interval[0] <= verdict.score <= verdict.interval[1]
 
 
-@given(SHARE, SHARE, SHARE, st.one_of(st.none(), st.floats(0, 50)), SHARE, SHARE, SHARE, SHARE)
-def test_verdicts_are_sound_and_json_ready(roundtrip, agreement, entropy, ratio, cut, border, apart, atlas):
-    signals = Signals(False, roundtrip, agreement, entropy, ratio, cut, 0.5, border, apart, atlas)
+TIMES = st.one_of(st.none(), st.floats(0, 50))
+
+
+@given(SHARE, SHARE, SHARE, TIMES, SHARE, SHARE, SHARE, TIMES, TIMES, SHARE)
+def test_verdicts_are_sound_and_json_ready(
+    roundtrip, agreement, entropy, ratio, cut, border, apart, distortion, thickness, atlas
+):
+    signals = Signals(
+        False, roundtrip, agreement, entropy, ratio, cut, 0.5, border, apart, distortion, thickness, atlas
+    )
     verdict = judge(signals)
     assert 0 <= verdict.interval[0] <= verdict.score <= verdict.interval[1] <= 1
     assert verdict.word in (GOOD, CHECK, DO_NOT_USE)
@@ -134,7 +146,8 @@ def test_better_signals_never_lower_the_prediction(one, other):
     low, high = sorted((one, other))
     for name in ("roundtrip_dice", "agreement_dice", "border_dice", "atlas_dice"):
         assert judge(changed(**{name: low})).score <= judge(changed(**{name: high})).score
-    for name in ("apart", "cut_fraction"):
+    assert judge(changed(thickness_ratio=low)).score <= judge(changed(thickness_ratio=high)).score
+    for name in ("apart", "distortion", "cut_fraction"):
         assert judge(changed(**{name: low})).score >= judge(changed(**{name: high})).score
     assert judge(changed(volume_ratio=low + 1e-3)).score <= judge(changed(volume_ratio=high + 1e-3)).score
     assert judge(changed(volume_ratio=1 + low)).score >= judge(changed(volume_ratio=1 + high)).score

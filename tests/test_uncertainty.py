@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atlassegfm.quality.signals import radius
 from atlassegfm.quality.uncertainty import border_sigma, uncertainty_map
 from atlassegfm.volume import Grid
 from fakes import ball_map, fake_segmentation
@@ -23,12 +22,6 @@ def made(score: float, radius_mm: float = 15.0):
 def distances() -> np.ndarray:
     world = GRID.to_world(np.moveaxis(np.indices(GRID.shape), 0, -1))
     return np.linalg.norm(world - CENTRE, axis=-1)
-
-
-def test_a_ball_has_its_radius():
-    mask = ball_map(GRID, {1: CENTRE}, 15.0).data == 1
-    assert radius(mask, GRID.spacing) == pytest.approx(15.0, rel=0.08)
-    assert radius(mask & False, GRID.spacing) == 0.0
 
 
 def test_sigma_is_that_of_balls_whose_dice_is_known():

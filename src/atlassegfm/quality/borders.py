@@ -154,7 +154,7 @@ def border_curve(
     mask : numpy.ndarray of bool, shape of the image
         The label; not empty.
     radius_mm : float
-        See `signals.radius`.
+        See `shapes.radius`.
     step_mm : float
         As for `border_of`.
     seed : int

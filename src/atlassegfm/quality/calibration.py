@@ -5,7 +5,7 @@ result and no weight negative: better signals never lower the prediction. The we
 ``benchmarks/quality_calibration.py`` to pairs of synthetic scenes, whose truth is known; no scan of anybody is behind
 them. What is particular to the label at hand comes in through
 what is measured on its atlas: what its border looks like when it lies wrong (`border_dice`), and how thick it is
-(`apart`). See docs/decisions/0014-quality.md.
+(`apart`, `distortion`). See docs/decisions/0014-quality.md.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ VIEWS: dict[str, Callable[[float], float]] = {
     "similarity": lambda v: _odds(min(v, SIMILAR)),
     "border_dice": _odds,
     "apart": lambda v: -float(np.log(max(v, 0.02))),
+    "distortion": lambda v: -float(np.log(max(v, 0.02))),
 }
 
 

@@ -49,7 +49,12 @@ class Signals:
     border_dice : float
         Dice of those displaced copies of the label on the atlas whose borders look as wrong (`borders.BorderCurve`).
     apart : float
-        Mean distance of the maps there and back at the border of the result, relative to the label's `radius`.
+        Mean distance of the maps there and back at the border of the result, relative to the label's `shapes.radius`.
+    distortion : float
+        How far the map is from any affine one within the warped label, relative to the label's radius
+        (`shapes.distortion`).
+    thickness_ratio : float
+        Thickness of the result over the one that is expected from the atlas (`shapes.thickness_ratio`).
     atlas_dice : float
         Dice that the method reached on the atlas from a displaced prior.
     """
@@ -63,6 +68,8 @@ class Signals:
     similarity: float | None = None
     border_dice: float | None = None
     apart: float | None = None
+    distortion: float | None = None
+    thickness_ratio: float | None = None
     atlas_dice: float | None = None
 
 
@@ -213,20 +220,6 @@ def local_similarity(fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spa
     cc = np.where(flat, 0.0, cov**2 / np.where(flat, 1.0, var_f * var_m))
     near = edt.edt(np.ascontiguousarray(~mask[box]), anisotropy=tuple(size.tolist())) <= SURROUNDINGS_MM
     return float(np.clip(cc, 0.0, 1.0)[near].mean())
-
-
-def radius(mask: np.ndarray, spacing: Sequence[float]) -> float:
-    """Three times volume over surface, in mm: the radius of a ball that is as thick; 0 for an empty mask.
-
-    The surface is that of the voxels' faces times 2/3, which is what they exceed a smooth surface by on average over
-    its directions.
-    """
-    box = bounding_box(mask)
-    if box is None:
-        return 0.0
-    part, size = np.pad(mask[box], 1).astype(np.int8), np.asarray(spacing, dtype=float)
-    faces = sum(np.count_nonzero(np.diff(part, axis=a)) * float(np.prod(np.delete(size, a))) for a in range(3))
-    return float(3.0 * np.count_nonzero(part) * np.prod(size) / (2.0 / 3.0 * faces))
 
 
 def border_points(mask: np.ndarray, grid: Grid) -> np.ndarray:

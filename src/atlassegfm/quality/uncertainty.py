@@ -9,7 +9,7 @@ import edt
 import numpy as np
 from scipy import special
 
-from atlassegfm.quality.signals import radius
+from atlassegfm.quality.shapes import radius
 from atlassegfm.volume import Volume, bounding_box
 
 if TYPE_CHECKING:

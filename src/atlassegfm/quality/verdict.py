@@ -27,6 +27,9 @@ GOOD_LOW = 0.5
 CUT_NOTICED, CUT_AWAY = 0.1, 0.9
 #: Nor is one good on which model and registration agree less than this; above it their agreement says nothing.
 DISAGREED = 0.6
+#: Nor one that is thinner than this, times what is expected: torn, or squeezed into something else. Below the second
+#: number it is of no use.
+THIN, IN_TATTERS = 0.75, 0.5
 #: Times that the volume of an organ may differ from the atlas's, after the difference in body size.
 PEOPLE_DIFFER = 2.0
 #: A signal that lowers the predicted Dice by more than this is given as a reason, three at the most.
@@ -77,6 +80,7 @@ REASONS = {
     "similarity": "warped atlas and query look unlike here",
     "border_dice": "its border does not look like the one in the atlas",
     "apart": "registration there and back lie far apart here",
+    "distortion": "registration bends it more than organs differ",
 }
 
 
@@ -126,6 +130,10 @@ def _ceilings(signals: Signals, doubts: Sequence[str]) -> list[tuple[float, list
         # One of the two is wrong, and which one the result follows is not for the other signals to tell.
         told = f"registration and model disagree (Dice {100 * signals.agreement_dice:.0f} %)"
         found.append((GOOD_FROM - 0.01, [told]))
+    thick = signals.thickness_ratio
+    if thick is not None and thick < THIN:
+        most = CHECK_FROM if thick < IN_TATTERS else GOOD_FROM
+        found.append((most - 0.01, [f"it is {100 * thick:.0f} % as thick as expected: torn, or squeezed into a gap"]))
     cut = signals.cut_fraction or 0.0
     if cut > CUT_NOTICED:
         found.append((CHECK_FROM - 0.01 if cut > CUT_AWAY else 1.0, [f"the query shows {_share(1.0 - cut)}"]))
