@@ -21,7 +21,7 @@ from atlassegfm.quality import (
     measure,
 )
 from atlassegfm.quality.calibration import VIEWS, Calibration
-from atlassegfm.quality.verdict import REASONS, most_by_volume
+from atlassegfm.quality.verdict import REASONS, most_by_thickness, most_by_volume
 from atlassegfm.volume import Grid, Volume
 
 SPACING = (1.0, 1.0, 2.0)
@@ -66,10 +66,11 @@ def test_all_well_is_good_and_has_nothing_to_say():
         ({"cut_fraction": 0.97, "volume_ratio": 3.0}, {DO_NOT_USE}, "the query shows almost none of it"),
         ({"roundtrip_dice": 0.05, "volume_ratio": 0.5}, {CHECK, DO_NOT_USE}, "registration there and back does not"),
         ({"similarity": 0.03, "roundtrip_dice": 0.3}, {CHECK, DO_NOT_USE}, "warped atlas and query look unlike here"),
+        ({"similarity": 0.1}, {DO_NOT_USE}, "warped atlas and query look unlike here"),
         ({"volume_ratio": 0.3}, {CHECK, DO_NOT_USE}, "volume is 0.3 times the expected one"),
         ({"thickness_ratio": 0.7}, {CHECK}, "it is 70 % as thick as expected"),
         ({"thickness_ratio": 0.3}, {DO_NOT_USE}, "it is 30 % as thick as expected"),
-        ({"distortion": 2.0, "border_dice": 0.4}, {CHECK, DO_NOT_USE}, "registration bends it more"),
+        ({"distortion": 1.0}, {CHECK, DO_NOT_USE}, "registration bends it more"),
         ({"volume_ratio": 0.01}, {DO_NOT_USE}, "volume is less than a tenth"),
     ],
 )
@@ -97,6 +98,13 @@ def test_no_prediction_is_higher_than_the_volume_allows():
     assert most_by_volume(None) == most_by_volume(1.0) == most_by_volume(0.5) == most_by_volume(2.0) == 1.0
     assert most_by_volume(0.25) == most_by_volume(4.0) == pytest.approx(2 / 3)
     assert judge(changed(volume_ratio=0.1)).score <= most_by_volume(0.1) == pytest.approx(1 / 3)
+
+
+def test_no_prediction_is_higher_than_a_torn_shape_allows():
+    assert most_by_thickness(None) == most_by_thickness(1.0) == most_by_thickness(3.0) == 1.0
+    assert most_by_thickness(0.4) == most_by_thickness(0.1) == pytest.approx(0.2)
+    assert most_by_thickness(0.625) == pytest.approx(0.6)
+    assert judge(changed(thickness_ratio=0.625)).score == pytest.approx(0.6)
 
 
 def test_all_witnesses_together_condemn():

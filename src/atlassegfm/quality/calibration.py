@@ -40,7 +40,7 @@ VIEWS: dict[str, Callable[[float], float]] = {
     "similarity": lambda v: _odds(min(v, SIMILAR)),
     "border_dice": _odds,
     "apart": lambda v: -float(np.log(max(v, 0.02))),
-    "distortion": lambda v: -float(np.log(max(v, 0.02))),
+    "distortion": lambda v: -min(float(v), 2.0),
 }
 
 

@@ -27,9 +27,11 @@ GOOD_LOW = 0.5
 CUT_NOTICED, CUT_AWAY = 0.1, 0.9
 #: Nor is one good on which model and registration agree less than this; above it their agreement says nothing.
 DISAGREED = 0.6
-#: Nor one that is thinner than this, times what is expected: torn, or squeezed into something else. Below the second
-#: number it is of no use.
-THIN, IN_TATTERS = 0.75, 0.5
+#: Local similarity below which query and warped atlas have no more in common there than by chance.
+UNLIKE = 0.15
+#: Thickness, over what is expected, from which on it bounds the Dice no more, and at which no more than the second
+#: number is believed: a label in tatters was squeezed into something else (docs/decisions/0014-quality.md).
+WHOLE, IN_TATTERS = 0.85, (0.4, 0.2)
 #: Times that the volume of an organ may differ from the atlas's, after the difference in body size.
 PEOPLE_DIFFER = 2.0
 #: A signal that lowers the predicted Dice by more than this is given as a reason, three at the most.
@@ -130,10 +132,12 @@ def _ceilings(signals: Signals, doubts: Sequence[str]) -> list[tuple[float, list
         # One of the two is wrong, and which one the result follows is not for the other signals to tell.
         told = f"registration and model disagree (Dice {100 * signals.agreement_dice:.0f} %)"
         found.append((GOOD_FROM - 0.01, [told]))
-    thick = signals.thickness_ratio
-    if thick is not None and thick < THIN:
-        most = CHECK_FROM if thick < IN_TATTERS else GOOD_FROM
-        found.append((most - 0.01, [f"it is {100 * thick:.0f} % as thick as expected: torn, or squeezed into a gap"]))
+    if signals.similarity is not None and signals.similarity < UNLIKE:
+        found.append((CHECK_FROM - 0.01, [REASONS["similarity"]]))
+    most = most_by_thickness(signals.thickness_ratio)
+    if most < GOOD_FROM:
+        told = f"it is {100 * signals.thickness_ratio:.0f} % as thick as expected: torn, or squeezed into a gap"
+        found.append((most, [told]))
     cut = signals.cut_fraction or 0.0
     if cut > CUT_NOTICED:
         found.append((CHECK_FROM - 0.01 if cut > CUT_AWAY else 1.0, [f"the query shows {_share(1.0 - cut)}"]))
@@ -152,6 +156,14 @@ def most_by_volume(ratio: float | None) -> float:
         return 1.0
     off = max(ratio, 1.0 / max(ratio, 1e-9)) / PEOPLE_DIFFER
     return 2.0 / (1.0 + max(off, 1.0))
+
+
+def most_by_thickness(ratio: float | None) -> float:
+    """Largest Dice that is believed of a result that is `ratio` times as thick as expected: a line up to `WHOLE`."""
+    if ratio is None or ratio >= WHOLE:
+        return 1.0
+    torn, least = IN_TATTERS
+    return max(least, least + (1.0 - least) * (ratio - torn) / (WHOLE - torn))
 
 
 def _reasons(signals: Signals, calibration: Calibration, score: float) -> list[str]:
