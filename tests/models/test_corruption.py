@@ -5,6 +5,7 @@ import pytest
 
 from atlassegfm.models.corruption import displaced_labels, random_displacement
 from atlassegfm.registration.measures import jacobian_determinant
+from atlassegfm.resampling import resample_labels
 from atlassegfm.volume import Grid, Volume
 
 
@@ -33,5 +34,13 @@ def test_labels_move_but_stay_labels_and_repeat_with_the_seed(grid):
     again = displaced_labels(source, 4.0, np.random.default_rng(5)).data
     np.testing.assert_array_equal(first, again)
     assert set(np.unique(first)) == {0, 3, 9}
+    # Only the surroundings of the labels are looked at; no voxel differs for that.
+    field = random_displacement(grid, 4.0, np.random.default_rng(5))
+    np.testing.assert_array_equal(first, resample_labels(source, grid, field).data)
     overlap = 2 * ((first == 3) & (labels == 3)).sum() / ((first == 3).sum() + (labels == 3).sum())
     assert 0.4 < overlap < 0.97
+
+
+def test_a_map_without_labels_stays_empty(grid):
+    empty = Volume(np.zeros(grid.shape, np.uint8), grid)
+    assert not displaced_labels(empty, 4.0, np.random.default_rng(5)).data.any()

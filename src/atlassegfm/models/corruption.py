@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.resampling import resample_labels
-from atlassegfm.volume import Grid, Volume
+from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Correlation lengths of the displacement in mm relative to its amplitude: an error of 8 mm varies over 24 to 64 mm.
 CORRELATION = (3.0, 8.0)
@@ -32,4 +32,12 @@ def random_displacement(grid: Grid, amplitude_mm: float, rng: np.random.Generato
 
 def displaced_labels(labels: Volume, amplitude_mm: float, rng: np.random.Generator) -> Volume:
     """The label map under a random displacement (see `random_displacement`)."""
-    return resample_labels(labels, labels.grid, random_displacement(labels.grid, amplitude_mm, rng))
+    field = random_displacement(labels.grid, amplitude_mm, rng)
+    # No label gets farther than the longest vector; looking there alone halves the time on an abdomen.
+    farthest = float(np.sqrt(np.square(field.vectors).sum(axis=-1).max()))
+    voxels = farthest * np.linalg.norm(np.linalg.inv(labels.grid.affine)[:3, :3], axis=1)
+    box = bounding_box(labels.data, margin=np.ceil(voxels).astype(int) + 1)
+    out = np.zeros_like(labels.data)
+    if box is not None:
+        out[box] = resample_labels(labels, labels.grid.cropped(box), field).data
+    return labels.with_data(out)
