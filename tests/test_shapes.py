@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from atlassegfm.quality.shapes import FEWEST_FOLLOWED, distortion, radius, thickness_ratio
+from atlassegfm.quality.shapes import FEWEST_FOLLOWED, distortion, radius, spread, thickness_ratio
 from atlassegfm.volume import Grid
 
 GRID = Grid((48, 48, 24), np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -17,12 +17,21 @@ def test_the_radius_of_a_ball_is_its_radius_whatever_the_spacing():
     assert radius(np.zeros((3, 3, 3), bool), (1.0, 1.0, 1.0)) == 0.0
 
 
+def test_the_spread_of_a_ball_is_its_radius_and_that_of_a_rod_goes_with_its_length():
+    assert spread(ball(15.0), GRID.spacing) == pytest.approx(15.0, rel=0.05)
+    rod = np.zeros((60, 5, 5), bool)
+    rod[10:50, 2, 2] = True
+    # 40 mm long: the variance of a uniform distribution is a twelfth of the squared length.
+    assert spread(rod, (1.0, 1.0, 1.0)) == pytest.approx(np.sqrt(5 / 3 * 40**2 / 12), rel=0.01)
+    assert spread(rod & False, (1.0, 1.0, 1.0)) == 0.0
+
+
 def test_an_affine_map_distorts_nothing():
     matrix = np.array([[1.2, 0.3, 0.0], [-0.2, 0.8, 0.1], [0.0, 0.0, 1.1]])
     assert distortion(ball(15.0), GRID, lambda p: p @ matrix.T + [5.0, -80.0, 3.0], 15.0) == pytest.approx(0, abs=1e-9)
 
 
-def test_a_bend_counts_by_its_size_over_the_radius():
+def test_a_bend_counts_by_its_size_over_the_labels():
     def bent(points: np.ndarray) -> np.ndarray:
         return points + np.stack([4.0 * np.cos(points[:, 1] / 3.0), 0 * points[:, 1], 0 * points[:, 2]], axis=-1)
 

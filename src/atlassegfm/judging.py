@@ -13,7 +13,7 @@ from atlassegfm.overlap import dice
 from atlassegfm.prompts import THRESHOLD
 from atlassegfm.quality import Quality, Signals, cut_fraction, expected_volume, judge, measure
 from atlassegfm.quality.borders import Border, BorderCurve, border_curve, border_of, mismatch
-from atlassegfm.quality.shapes import distortion, radius, thickness_ratio
+from atlassegfm.quality.shapes import distortion, radius, spread, thickness_ratio
 from atlassegfm.quality.signals import border_points, sampled
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.suspecting import suspicions_of_label
@@ -96,10 +96,11 @@ class LabelJudge:
         result = np.zeros(self._query.grid.shape, dtype=bool)
         result[box] = fused >= THRESHOLD
         size, part = radius(label, atlas.spacing), self._query.grid.cropped(box)
+        overall = float(np.sqrt(size * spread(label, atlas.spacing)))
         signals = replace(
             signals,
             apart=self._apart(result[box], part, size),
-            distortion=distortion(m_atlas >= THRESHOLD, part, self._forward.transform, size),
+            distortion=distortion(m_atlas >= THRESHOLD, part, self._forward.transform, overall),
             thickness_ratio=thickness_ratio(radius(result[box], self._query.spacing), size, self._matrix),
             atlas_dice=self._learnt.get(value),
             border_dice=self._border_dice(value, label, result, size),

@@ -33,8 +33,14 @@ def radius(mask: np.ndarray, spacing: Sequence[float]) -> float:
     return float(3.0 * np.count_nonzero(part) * np.prod(size) / (2.0 / 3.0 * faces))
 
 
-def distortion(mask: np.ndarray, grid: Grid, to_atlas: PointMap, radius_mm: float) -> float | None:
-    """How far the map to the atlas is from any affine one within a label, relative to the label's radius.
+def spread(mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Radius in mm of a ball whose voxels lie as far from their middle, on average of the squares; 0 for none."""
+    places = np.argwhere(mask) * np.asarray(spacing, dtype=float)
+    return float(np.sqrt(5.0 / 3.0 * places.var(axis=0).sum())) if len(places) else 0.0
+
+
+def distortion(mask: np.ndarray, grid: Grid, to_atlas: PointMap, size_mm: float) -> float | None:
+    """How far the map to the atlas is from any affine one within a label, relative to the label's size.
 
     Parameters
     ----------
@@ -44,23 +50,24 @@ def distortion(mask: np.ndarray, grid: Grid, to_atlas: PointMap, radius_mm: floa
         Grid of `mask`.
     to_atlas : callable
         World points (n, 3) of the query to world points of the atlas, RAS+ mm.
-    radius_mm : float
-        `radius` of the label in the atlas.
+    size_mm : float
+        Of the label in the atlas: the geometric mean of `radius` and `spread`. What bends a long label bends it more;
+        what it costs depends on how thick the label is.
 
     Returns
     -------
     float or None
-        Root mean square distance in mm to the best affine map, over `radius_mm`; None for a label of a few voxels.
+        Root mean square distance in mm to the best affine map, over `size_mm`; None for a label of a few voxels.
     """
     voxels = np.argwhere(mask)
-    if len(voxels) < FEWEST_FOLLOWED or radius_mm <= 0:
+    if len(voxels) < FEWEST_FOLLOWED or size_mm <= 0:
         return None
     here = grid.to_world(voxels[:: -(-len(voxels) // MOST_FOLLOWED)])
     there = to_atlas(here)
     # Without the middles the fit is as well conditioned as the label is thick.
     here, there = here - here.mean(axis=0), there - there.mean(axis=0)
     best, *_ = np.linalg.lstsq(here, there, rcond=None)
-    return float(np.sqrt(np.square(here @ best - there).sum(axis=1).mean())) / radius_mm
+    return float(np.sqrt(np.square(here @ best - there).sum(axis=1).mean())) / size_mm
 
 
 def thickness_ratio(radius_mm: float, atlas_radius_mm: float, matrix: np.ndarray) -> float | None:

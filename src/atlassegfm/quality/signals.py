@@ -51,7 +51,7 @@ class Signals:
     apart : float
         Mean distance of the maps there and back at the border of the result, relative to the label's `shapes.radius`.
     distortion : float
-        How far the map is from any affine one within the warped label, relative to the label's radius
+        How far the map is from any affine one within the warped label, relative to the label's size
         (`shapes.distortion`).
     thickness_ratio : float
         Thickness of the result over the one that is expected from the atlas (`shapes.thickness_ratio`).
