@@ -97,6 +97,16 @@ def test_useless_model_follows_the_atlas(kind, useless, pair):
 
 
 @pytest.mark.parametrize("kind", LEARNT)
+def test_a_model_that_misses_the_label_on_the_atlas_is_not_followed_on_a_query(kind, pair):
+    # Empty on the support, and huge on the query: what was learnt must not let it in.
+    support, query = pair
+    learnt = support.learn(kind, support.shifted(2), np.zeros(support.truth.shape, np.float32))
+    huge = ndimage.binary_dilation(query.truth, iterations=6).astype(np.float32)
+    fused = learnt.apply(query.shifted(2), huge, query.image, SPACING)
+    assert query.score(fused) >= query.score(query.shifted(2)) - 0.01
+
+
+@pytest.mark.parametrize("kind", LEARNT)
 def test_each_right_in_its_half_beats_both(kind, pair):
     atlas, model, fused = transfer(kind, pair, lambda case: case.half(True), lambda case: case.half(False))
     assert fused > max(atlas, model) + 0.1

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, Habit, fused_dice, inputs_dice
-from atlassegfm.fusion.kalman import KalmanFusion, best_constant
+from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, fused_dice, inputs_dice
+from atlassegfm.fusion.kalman import KalmanFusion, safeguarded
 from atlassegfm.fusion.soft import TAU_MM
 
 EPOCHS = 30
@@ -216,7 +216,7 @@ def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
     """Learn the gate of one label on the support.
 
     Where the trained gate is worse on the support than one of the two maps alone, or nothing could be learnt, the best
-    constant gain (a `KalmanFusion`) takes its place.
+    constant gain (a `KalmanFusion`) takes its place; see `kalman.safeguarded`.
 
     Parameters
     ----------
@@ -242,9 +242,7 @@ def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
             history = _train(network, rows, rng)
     losses = {"loss_before": history[0], "loss_after": history[-1]} if history else {}
     fusion: Fusion = GateFusion(network, {**facts, **losses, "chosen": "learnt", "voxels": len(rows["truth"])})
-    score = fused_dice(fusion, soft)
-    if not history or score < max(alone.values()):
-        fusion, score = best_constant(soft, facts)
-    fusion.tau_mm, fusion.habit = TAU_MM, Habit.of(examples)
+    # Where nothing could be learnt anything is better.
+    fusion, score = safeguarded(fusion, fused_dice(fusion, soft) if history else -1.0, examples, soft, alone, facts)
     fusion.facts["support_dice"] = {**alone, "fused": score}
     return fusion

@@ -171,12 +171,43 @@ def best_constant(examples: Sequence[Example], facts: dict[str, Any]) -> tuple[K
     return KalmanFusion.constant(gain, {**facts, "chosen": "constant", "gain": gain}), scores[gain]
 
 
+def safeguarded(
+    fusion: Fusion,
+    score: float,
+    examples: Sequence[Example],
+    soft: Sequence[Example],
+    alone: dict[str, float],
+    facts: dict[str, Any],
+) -> tuple[Fusion, float]:
+    """What was learnt, if it is fit to be let loose on a query, else a constant gain; and its Dice on the support.
+
+    Parameters
+    ----------
+    fusion, score : Fusion, float
+        What was learnt, and its Dice on the support.
+    examples, soft : sequences of Example
+        The lessons, as they are and softened.
+    alone : dict
+        From `base.inputs_dice`.
+    facts : dict
+        What to tell of a fusion that takes the place of the learnt one.
+    """
+    missed = any(not (e.truth & (e.m_fm >= THRESHOLD)).any() for e in examples)
+    if missed and alone["model"] < alone["atlas"]:
+        # The model misses the label even on the atlas. Nothing learnt there says when to follow it on a query.
+        fusion, score = KalmanFusion.constant(1.0, {**facts, "chosen": "constant", "gain": 1.0}), alone["atlas"]
+    elif score < max(alone.values()):
+        fusion, score = best_constant(soft, facts)
+    fusion.tau_mm, fusion.habit = TAU_MM, Habit.of(examples)
+    return fusion, score
+
+
 def fit_kalman(examples: Sequence[Example], seed: int = 0, kind: str = "kalman") -> KalmanFusion:
     """Learn the gain of one label on the support.
 
     Safeguards of the kind "kalman": where the learnt gain is worse on the support than one of the two maps alone, the
-    best constant gain takes its place, and a model that loses the label on the query is not followed
-    (`Fusion.apply`). "kalman-paper" is left as the paper has it.
+    best constant gain takes its place (that of the atlas where the model misses the label on the support), and a model
+    that loses the label on the query is not followed (`Fusion.apply`). "kalman-paper" is left as the paper has it.
 
     Parameters
     ----------
@@ -200,9 +231,7 @@ def fit_kalman(examples: Sequence[Example], seed: int = 0, kind: str = "kalman")
     fusion = KalmanFusion(parameters[:-1], parameters[-1], {**facts, "chosen": "learnt", "gain": after[2]})
     alone, score = inputs_dice(examples), fused_dice(fusion, soft)
     if kind == "kalman":
-        if score < max(alone.values()):
-            fusion, score = best_constant(soft, facts)
-        fusion.tau_mm, fusion.habit = TAU[kind], Habit.of(examples)
+        fusion, score = safeguarded(fusion, score, examples, soft, alone, facts)
     fusion.facts |= {
         "support_dice": {**alone, "fused": score},
         "weights_atlas": fusion.weights[0].tolist(),
