@@ -16,7 +16,7 @@ from atlassegfm import fusion
 from atlassegfm.errors import InputError
 from atlassegfm.fusion import FUSIONS, fit, fit_many
 from atlassegfm.fusion.base import Example, Fusion
-from atlassegfm.fusion.kalman import KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
+from atlassegfm.fusion.kalman import EDGES_COST, KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
 from atlassegfm.fusion.soft import settled, signed_distance, soften
 from atlassegfm.overlap import dice
 
@@ -245,10 +245,12 @@ def test_a_bad_model_leaves_the_contour_of_the_atlas_wherever_it_is_cut(kind, fo
 
     learnt = support.learn(kind, atlas(support), bad(support))
     alone, fused = atlas(query), learnt.apply(atlas(query), bad(query), query.image, SPACING)
-    if kind == "kalman":
-        # The gate looks at the image too, and may move the border for the better.
-        assert dice(fused >= CUT, alone >= 0.5) > 0.99
     assert query.score(fused >= CUT) > query.score(alone) - 0.01
+    if kind == "kalman":
+        # What looks at the image too, the gate and the edges, may move the border for the better.
+        assert learnt.edges
+        learnt.edges = False
+        assert dice(learnt.apply(atlas(query), bad(query), query.image, SPACING) >= CUT, alone >= 0.5) > 0.99
 
 
 def test_bands_of_neighbours_do_not_add_up_to_a_label_between_them(pair):
@@ -258,8 +260,40 @@ def test_bands_of_neighbours_do_not_add_up_to_a_label_between_them(pair):
     learnt = support.learn("kalman", support.truth.astype(np.float32), np.roll(support.truth, 9, 0).astype(np.float32))
     maps = [learnt.apply(m, np.roll(m, 3, 1), query.image, SPACING) for m in (left, right)]
     between = (left + right == 0) & (np.sum([m >= 0.5 for m in maps], axis=0) == 0)
+    assert np.sum(maps, axis=0)[between].max() < 0.5
+    learnt.edges = False
+    maps = [learnt.apply(m, np.roll(m, 3, 1), query.image, SPACING) for m in (left, right)]
     assert np.sum(maps, axis=0)[between].max() < CUT
     assert not learnt.apply(empty, empty, query.image, SPACING).any()
+
+
+@pytest.mark.parametrize("kind", LEARNT)
+def test_a_border_that_both_inputs_miss_is_drawn_to_the_edge(kind, pair):
+    support, query = pair
+
+    def larger(case):
+        return ndimage.binary_dilation(case.truth).astype(np.float32)
+
+    learnt = support.learn(kind, larger(support), larger(support))
+    assert learnt.edges
+    assert learnt.facts["edges_gain"] > 0
+    fused = learnt.apply(larger(query), larger(query), query.image, SPACING)
+    assert query.score(fused) > query.score(larger(query)) + 0.02
+
+
+def test_edges_that_cost_much_on_the_support_are_not_followed(pair):
+    """An image in which the label has no border: its edges lead astray."""
+    support, _ = pair
+    truth, prior = (support.ball((22, 22, 13), r) for r in (9.0, 9.5))
+    noise = np.kron(np.random.default_rng(0).random((22, 22, 13)), np.ones((2, 2, 2))).astype(np.float32)
+    learnt = fit("kalman", prior, truth, truth, noise, SPACING)
+    assert learnt.facts["edges_gain"] < -EDGES_COST
+    assert not learnt.edges
+
+
+def test_the_papers_fusion_does_not_look_at_edges(pair):
+    support, _ = pair
+    assert not support.learn("kalman-paper", support.shifted(), support.right()).edges
 
 
 def test_settled_maps_keep_their_contour_and_probabilities_stay():
@@ -274,6 +308,7 @@ def test_settled_maps_keep_their_contour_and_probabilities_stay():
 def test_a_model_that_is_followed_keeps_its_probability(pair):
     support, query = pair
     learnt = support.learn("kalman", support.shifted(), support.right())
+    learnt.edges = False
     model = query.right()
     fused = learnt.apply(query.shifted(), model, query.image, SPACING)
     inside = (model > 0.2) & (model < 0.8)
@@ -331,7 +366,7 @@ def test_far_specks_and_padding_change_nothing_near(kind, pair):
     small = learnt.apply(*maps, query.image, SPACING)
     if kind == "kalman":
         padded = [np.pad(m, 9) for m in (*maps, query.image)]
-        np.testing.assert_allclose(learnt.apply(*padded, SPACING)[9:-9, 9:-9, 9:-9], small, atol=1e-5)
+        np.testing.assert_allclose(learnt.apply(*padded, SPACING)[9:-9, 9:-9, 9:-9], small, atol=1e-3)
     assert small[0, 0, 0] < 1e-6
 
 

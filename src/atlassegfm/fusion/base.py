@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import InputError
+from atlassegfm.fusion.edges import follow_edges
 from atlassegfm.fusion.soft import is_hard, settled, soft_maps
 from atlassegfm.overlap import dice
 from atlassegfm.volume import bounding_box
@@ -122,11 +123,14 @@ class Fusion(ABC):
         Width of the soft band that the maps get before they are fused; None takes them as they come.
     habit : Habit or None
         How both maps relate on the support; None switches the guard against a lost label off.
+    edges : bool
+        Whether the fused map is drawn towards the edges of the image in the end (`edges.follow_edges`).
     """
 
     facts: dict[str, Any]
     tau_mm: float | None = None
     habit: Habit | None = None
+    edges: bool = False
 
     def apply(self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
         """Fuse the two maps of a query.
@@ -134,7 +138,8 @@ class Fusion(ABC):
         Where one of the maps is empty (nowhere at least `THRESHOLD`) the other one's contour is the result; where both
         are, the result is empty. Where the model has lost the label (`Habit.lost`), the contour of M_atlas is the
         result. What was made of contours is a contour (`soft.settled`), what comes from the model's probability stays
-        one. Nothing else is known about the query, in particular no label of it.
+        one, and both are drawn towards the image's edges if `edges` says so. Nothing else is known about the query, in
+        particular no label of it.
 
         Parameters
         ----------
@@ -172,7 +177,7 @@ class Fusion(ABC):
             # Where the atlas weighs more than the model, or the model gave a bare mask, contours have decided.
             share = 1.0 if is_hard(m_fm[box]) else np.clip(2.0 * gain - 1.0, 0.0, 1.0)
             fused = settled(fused, share)
-        out[box] = fused
+        out[box] = follow_edges(fused, image[box], spacing) if self.edges else fused
         return out
 
     @abstractmethod
@@ -245,3 +250,13 @@ def fused_dice(fusion: Fusion, examples: Sequence[Example]) -> float:
     """Mean Dice of the fused maps against the support's label."""
     fused = [fusion.apply(e.m_atlas, e.m_fm, e.image, e.spacing) >= THRESHOLD for e in examples]
     return float(np.mean([dice(f, e.truth) for f, e in zip(fused, examples, strict=True)]))
+
+
+def edges_gain(fusion: Fusion, examples: Sequence[Example]) -> float:
+    """Mean Dice won on the support by drawing the fused maps to the image's edges (`edges.follow_edges`)."""
+    gains = []
+    for e in examples:
+        fused = fusion.apply(e.m_atlas, e.m_fm, e.image, e.spacing)
+        drawn = follow_edges(fused, e.image, e.spacing)
+        gains.append(dice(drawn >= THRESHOLD, e.truth) - dice(fused >= THRESHOLD, e.truth))
+    return float(np.mean(gains))

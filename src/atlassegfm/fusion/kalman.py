@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, Habit, fused_dice, inputs_dice
+from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, Habit, edges_gain, fused_dice, inputs_dice
 from atlassegfm.fusion.soft import TAU_MM
 from atlassegfm.overlap import dice
 
@@ -35,6 +35,9 @@ SETTINGS = {"kalman": {"rate": 0.1, "steps": 100}, "kalman-paper": {"rate": 1e-5
 TAU = {"kalman": TAU_MM, "kalman-paper": None}
 #: Constant gains tried when what was learnt is worse than one of the two maps alone.
 CONSTANTS = tuple(np.linspace(0.0, 1.0, 11).tolist())
+#: Edges of the image are followed unless that costs more Dice than this on the support, where the model, which knows
+#: that very image, has less to gain from them than on a query (docs/decisions/0005-fusion.md).
+EDGES_COST = 0.02
 #: A gain of exactly 0 or 1 is stored as the sigmoid of minus or plus this.
 LOGIT_LIMIT = 30.0
 
@@ -193,12 +196,16 @@ def safeguarded(
         What to tell of a fusion that takes the place of the learnt one.
     """
     missed = any(not (e.truth & (e.m_fm >= THRESHOLD)).any() for e in examples)
-    if missed and alone["model"] < alone["atlas"]:
+    lost = missed and alone["model"] < alone["atlas"]
+    if lost:
         # The model misses the label even on the atlas. Nothing learnt there says when to follow it on a query.
         fusion, score = KalmanFusion.constant(1.0, {**facts, "chosen": "constant", "gain": 1.0}), alone["atlas"]
     elif score < max(alone.values()):
         fusion, score = best_constant(soft, facts)
     fusion.tau_mm, fusion.habit = TAU_MM, Habit.of(examples)
+    if not lost:
+        gain = edges_gain(fusion, examples)
+        fusion.edges, fusion.facts["edges_gain"] = gain > -EDGES_COST, gain
     return fusion, score
 
 
