@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
+from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type, unfavoured
 
 
 def test_smallest_type_that_holds_the_values():
@@ -67,3 +67,8 @@ def test_box_limits_a_label_to_its_part():
     expected = np.zeros((4, 4, 4), np.uint8)
     expected[box] = 7
     np.testing.assert_array_equal(competition.result(), expected)
+
+
+def test_unfavoured_takes_favouring_back():
+    probability = np.linspace(0.0, 1.0, 101, dtype=np.float32)
+    np.testing.assert_allclose(unfavoured(favouring_dice(probability)), probability, atol=1e-6)

@@ -73,7 +73,8 @@ def test_millimetres_not_voxels():
         *(np.repeat(np.repeat(x, 2, axis=0), 2, axis=1) for x in (before, image)),
         (SPACING[0] / 2, SPACING[1] / 2, SPACING[2]),
     )
-    assert dice(fine[::2, ::2] >= 0.5, coarse >= 0.5) > 0.95
+    pooled = fine.reshape(40, 2, 40, 2, 24).mean(axis=(1, 3))
+    assert dice(pooled >= 0.5, coarse >= 0.5) > 0.95
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

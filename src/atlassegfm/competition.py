@@ -32,9 +32,18 @@ def favouring_dice(probability: np.ndarray, expected_dice: float = EXPECTED_DICE
     numpy.ndarray
         float32 in [0, 1], same shape.
     """
-    threshold = np.float32(expected_dice / 2.0)
-    favoured = probability * (1 - threshold)
-    return (favoured / (favoured + threshold * (1 - probability))).astype(np.float32, copy=False)
+    return _odds_scaled(probability, np.float32(expected_dice / 2.0))
+
+
+def unfavoured(probability: np.ndarray, expected_dice: float = EXPECTED_DICE) -> np.ndarray:
+    """The probability that `favouring_dice` was given, float32 in [0, 1], from what it returned."""
+    return _odds_scaled(probability, np.float32(1.0 - expected_dice / 2.0))
+
+
+def _odds_scaled(probability: np.ndarray, threshold: np.float32) -> np.ndarray:
+    """Odds multiplied by a constant such that `threshold` becomes one half."""
+    scaled = probability * (1 - threshold)
+    return (scaled / (scaled + threshold * (1 - probability))).astype(np.float32, copy=False)
 
 
 class LabelCompetition:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from atlassegfm.competition import favouring_dice, unfavoured
 from atlassegfm.fusion.soft import signed_distance
 
 #: Reach of the window: this part of the label's depth, and at least `NARROWEST` cube roots of the voxel volume.
@@ -31,7 +32,9 @@ def follow_edges(probability: np.ndarray, image: np.ndarray, spacing: Sequence[f
     Parameters
     ----------
     probability : numpy.ndarray, 3D float32
-        In [0, 1]; at least one half in the label.
+        In [0, 1]; at least one half in the label, as `competition.favouring_dice` makes it. The filter sees the
+        probability before that: means over windows take more from a round label than they give to it, and where to cut
+        is chosen again afterwards.
     image : numpy.ndarray, same shape
         Intensities; gain and offset do not matter.
     spacing : three floats
@@ -52,7 +55,8 @@ def follow_edges(probability: np.ndarray, image: np.ndarray, spacing: Sequence[f
     if guide is None:
         return probability
     reach = max(NARROWEST * unit, PART_OF_DEPTH * float(inside.max()))
-    return _guided(probability, guide, (2 * np.round(reach / size) + 1).astype(int))
+    window = (2 * np.round(reach / size) + 1).astype(int)
+    return favouring_dice(_guided(unfavoured(probability), guide, window))
 
 
 def _scaled(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
