@@ -184,6 +184,8 @@ def safeguarded(
 ) -> tuple[Fusion, float]:
     """What was learnt, if it is fit to be let loose on a query, else a constant gain; and its Dice on the support.
 
+    Whether it follows the image's edges (`Fusion.edges`) is settled here too; that Dice is the one before.
+
     Parameters
     ----------
     fusion, score : Fusion, float
