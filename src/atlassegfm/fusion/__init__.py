@@ -5,8 +5,8 @@ through which a label of the query could come**: `Fusion.apply` takes two probab
 
 Kinds: ``kalman`` (Eq. 4-5 of the paper, arXiv 2512.18176, with the learning rate and the safeguards that measure
 best), ``kalman-paper`` (the same with the paper's learning rate and nothing added), ``gate`` (a small convolutional
-gate, after the authors' later code), ``none`` (the model alone). ``kalman`` and ``gate`` end by drawing the fused map to
-the edges of the query's image (`edges`). This module is light; what computes is imported when it is first used.
+gate, after the authors' later code), ``none`` (the model alone). ``kalman`` and ``gate`` end by drawing the fused map
+to the edges of the query's image (`edges`). This module is light; what computes is imported when it is first used.
 """
 
 from __future__ import annotations
