@@ -363,11 +363,15 @@ def test_far_specks_and_padding_change_nothing_near(kind, pair):
     support, query = pair
     learnt = support.learn(kind, support.shifted(), support.right())
     maps = query.shifted(), query.right()
+    padded = [np.pad(m, 9) for m in (*maps, query.image)]
     small = learnt.apply(*maps, query.image, SPACING)
-    if kind == "kalman":
-        padded = [np.pad(m, 9) for m in (*maps, query.image)]
-        np.testing.assert_allclose(learnt.apply(*padded, SPACING)[9:-9, 9:-9, 9:-9], small, atol=1e-3)
     assert small[0, 0, 0] < 1e-6
+    if kind == "kalman":
+        # Windows at the array's edge see what was padded, so the filter may differ there by a trace.
+        np.testing.assert_allclose(learnt.apply(*padded, SPACING)[9:-9, 9:-9, 9:-9], small, atol=1e-3)
+        learnt.edges = False
+        small = learnt.apply(*maps, query.image, SPACING)
+        np.testing.assert_allclose(learnt.apply(*padded, SPACING)[9:-9, 9:-9, 9:-9], small, atol=1e-5)
 
 
 def test_several_lessons_count_the_same(pair):
