@@ -50,19 +50,13 @@ def useless(answer):
 
 def carried(atlas, query):
     """The prior on the query, and the support with what comes back from it."""
+    from atlassegfm.customising import there_and_back
     from atlassegfm.models.base import Support
     from atlassegfm.models.lessons import usable_priors
-    from atlassegfm.registration.focus import Focus
-    from atlassegfm.registration.registry import register
     from atlassegfm.registration.result import Settings
-    from atlassegfm.resampling import warp_labels
 
-    image, labels = atlas.image, atlas.labels
-    there = register(query, image, "default", Settings(focus=Focus.of(labels, on_fixed=False)))
-    back = register(image, query, "default", Settings(focus=Focus.of(labels, on_fixed=True)))
-    prior = warp_labels(labels, query.grid, there.transform)
-    returned = warp_labels(prior, image.grid, back.transform)
-    return prior, Support(image, labels, usable_priors(labels, returned, 0), "mask")
+    prior, returned = there_and_back(atlas, query, Settings())
+    return prior, Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, 0), "mask")
 
 
 def fused(model, kind, prior, support, query):

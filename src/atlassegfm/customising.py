@@ -53,11 +53,18 @@ def customise(
     device = resolve_device(device)
     returned = atlas.labels.with_data(np.zeros_like(atlas.labels.data))
     if query is not None:
-        settings = Settings(seed=seed, device=device, focus=Focus.of(atlas.labels))
-        there = warp_labels(atlas.labels, query.grid, register(query, atlas.image, "default", settings).transform)
-        back = replace(settings, focus=Focus.of(atlas.labels, on_fixed=True))
-        returned = warp_labels(there, atlas.image.grid, register(atlas.image, query, "default", back).transform)
+        _, returned = there_and_back(atlas, query, Settings(seed=seed, device=device))
     support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), prompt)
     model = RefinerModel(device=device, seed=seed)
     learnt = model.customise(support)
     return {**learnt, "found_again": model.found_again}
+
+
+def there_and_back(atlas: Atlas, query: Volume, settings: Settings) -> tuple[Volume, Volume]:
+    """The atlas's labels carried to the query, and what comes back by an independent default registration.
+
+    Both label maps lie in world space (RAS+ mm), the first on the query's grid, the second on the atlas's.
+    """
+    forth, back = (replace(settings, focus=Focus.of(atlas.labels, on_fixed=on_fixed)) for on_fixed in (False, True))
+    there = warp_labels(atlas.labels, query.grid, register(query, atlas.image, "default", forth).transform)
+    return there, warp_labels(there, atlas.image.grid, register(atlas.image, query, "default", back).transform)
