@@ -25,7 +25,7 @@ SHAPES = [(17, 20, 15), (1, 9, 12), (6, 1, 11), (5, 7, 1), (1, 1, 4)]
 
 
 def features(shape, seed=0, channels=5):
-    return torch.rand((*shape, channels), generator=torch.Generator().manual_seed(seed))
+    return torch.rand((channels, *shape), generator=torch.Generator().manual_seed(seed))
 
 
 def partly(shape):
@@ -44,7 +44,7 @@ def test_compiled_and_torch_agree(shape, reach):
     fixed, moving, seen = features(shape), features(shape, 1), partly(shape)
     costs = match_costs(fixed, moving, seen, reach)
     plain = discrete._averaged(discrete._match_costs_torch(fixed, moving, seen, reach))
-    assert costs.shape == (*shape, (2 * reach + 1) ** 3)
+    assert costs.shape == (*shape[:2], (2 * reach + 1) ** 3, shape[2])
     assert torch.allclose(costs, plain, atol=1e-5)
     near = 3 * torch.rand((3, *shape), generator=torch.Generator().manual_seed(2)) - 1.5
     for weight in (0.0, 0.02):
@@ -55,9 +55,9 @@ def test_compiled_and_torch_agree(shape, reach):
 
 def test_costs_are_in_the_order_of_the_displacements():
     fixed, shift = features((9, 9, 9), channels=8), (1, -2, 0)
-    moving = torch.roll(fixed, shift, dims=(0, 1, 2))
+    moving = torch.roll(fixed, shift, dims=(1, 2, 3))
     costs = match_costs(fixed, moving, torch.ones(9, 9, 9), 2)
-    best = displacements(2)[costs[4, 4, 4].argmin()]
+    best = displacements(2)[costs[4, 4, :, 4].argmin()]
     assert best.tolist() == list(shift)
 
 
@@ -69,7 +69,7 @@ def test_what_is_not_seen_speaks_for_no_displacement():
     seen[5:] = 0.0
     raw = discrete._match_costs_torch(fixed, moving, seen, 1)
     up = displacements(1)[:, 0] == 1
-    assert torch.allclose(raw[4, 3, 3][up], raw[4, 3, 3][~up].mean())
+    assert torch.allclose(raw[4, 3, up, 3], raw[4, 3, ~up, 3].mean())
 
 
 def test_the_weight_holds_the_choice_near():

@@ -9,8 +9,6 @@ searched and reconciled. What comes out is a start for the deformable step (docs
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch.nn import functional as nnf
@@ -65,23 +63,27 @@ class DiscreteSearch:
         level = Level(*self._fine, matrix, self._device)
         u = level.start if known is None else upsampled(level.ops, known, self._grid, self._fine[0].grid)
         image, seen = level.warped(u)
-        moving, seen = self._pooled(mind_ssc(image)), self._pooled(seen[None])[..., 0]
+        moving, seen = self._pooled(mind_ssc(image)), self._pooled(seen[None])[0]
         there = self._search(level.ops, self._fixed, moving, seen)
         back = self._search(level.ops, moving, self._fixed, torch.ones_like(seen))
         found = reconciled(level.ops, there, back) * seen
         return found if known is None else compose(level.ops, known, found)
 
     def _pooled(self, features: torch.Tensor) -> torch.Tensor:
-        """(C, ...) at the fine resolution to (I, J, K, C) at the coarse one."""
-        pooled = nnf.interpolate(features[None], size=self._grid.shape, mode="area")[0]
-        return pooled.movedim(0, -1).contiguous()
+        """(C, ...) at the fine resolution to (C, I, J, K) at the coarse one."""
+        return nnf.interpolate(features[None], size=self._grid.shape, mode="area")[0].contiguous()
 
     def _search(self, ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        costs = match_costs(fixed, moving, seen, self.reach)
-        u = torch.zeros(3, *fixed.shape[:3], device=fixed.device)
+        # With the longest axis last, because the innermost loops run along it.
+        order = [0, 1, 2]
+        longest = int(np.argmax(fixed.shape[1:]))
+        order[longest], order[2] = 2, longest
+        turn = (0, *(1 + axis for axis in order))
+        costs = match_costs(fixed.permute(turn), moving.permute(turn), seen.permute(order), self.reach)
+        u = torch.zeros(fixed.permute(turn)[:3].shape, device=fixed.device)
         for weight in (0.0, *WEIGHTS):
             u = ops.smooth_inside(cheapest(costs, u, weight, self.reach), SMOOTHING)
-        return u
+        return u[order].permute(turn).contiguous()
 
 
 def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
@@ -89,7 +91,7 @@ def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, r
 
     Parameters
     ----------
-    fixed, moving : torch.Tensor, shape (I, J, K, C)
+    fixed, moving : torch.Tensor, shape (C, I, J, K)
         Features on one grid.
     seen : torch.Tensor, shape (I, J, K)
         Where `moving` is known; elsewhere a displacement costs what the voxel's others do on average.
@@ -98,16 +100,17 @@ def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, r
 
     Returns
     -------
-    torch.Tensor, shape (I, J, K, (2 * reach + 1) ** 3)
+    torch.Tensor, shape (I, J, (2 * reach + 1) ** 3, K)
         Costs, displacements in the order of the axes, the last fastest.
     """
+    known = (seen > 0.5).float()
     if fixed.device.type != "cpu":
-        return _averaged(_match_costs_torch(fixed, moving, seen, reach))
-    costs = np.empty((*fixed.shape[:3], (2 * reach + 1) ** 3), np.float32)
-    arrays = [x.contiguous().numpy() for x in (fixed, moving, seen)]
-    kernels.run_slabs(discrete_kernels.match_costs, costs.shape[0], costs.size, *arrays, reach, costs)
-    for axis in range(3):
-        lines = costs.reshape(math.prod(costs.shape[:axis]), costs.shape[axis], -1, costs.shape[3])
+        return _averaged(_match_costs_torch(fixed, moving, known, reach))
+    _, ni, nj, nk = fixed.shape
+    costs = np.empty((ni, nj, (2 * reach + 1) ** 3, nk), np.float32)
+    arrays = [x.contiguous().numpy() for x in (fixed, *(nnf.pad(x, (reach, reach)) for x in (moving, known)))]
+    kernels.run_slabs(discrete_kernels.match_costs, ni, costs.size, *arrays, reach, costs)
+    for lines in (costs.reshape(1, ni, nj, -1), costs.reshape(ni, nj, 1, -1)):
         kernels.run_slabs(discrete_kernels.average_lines, lines.shape[0] * lines.shape[2], lines.size, lines)
     return torch.from_numpy(costs)
 
@@ -139,29 +142,27 @@ def displacements(reach: int) -> torch.Tensor:
     return torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
-def _match_costs_torch(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
-    shape = fixed.shape[:3]
-    around = nnf.pad(moving.movedim(-1, 0), (reach,) * 6)
-    known = nnf.pad((seen > 0.5).float(), (reach,) * 6)
+def _match_costs_torch(fixed: torch.Tensor, moving: torch.Tensor, known: torch.Tensor, reach: int) -> torch.Tensor:
+    around, there = nnf.pad(moving, (reach,) * 6), nnf.pad(known, (reach,) * 6)
     costs, weights = [], []
     for step in (displacements(reach) + reach).tolist():
-        part = tuple(slice(s, s + n) for s, n in zip(step, shape, strict=True))
-        costs.append((fixed - around[(slice(None), *part)].movedim(0, -1)).square().mean(dim=-1))
-        weights.append(known[part])
-    costs, weights = torch.stack(costs, dim=-1), torch.stack(weights, dim=-1)
-    usual = (costs * weights).sum(dim=-1, keepdim=True) / weights.sum(dim=-1, keepdim=True).clamp_min(1.0)
+        part = tuple(slice(s, s + n) for s, n in zip(step, known.shape, strict=True))
+        costs.append((fixed - around[(slice(None), *part)]).square().mean(dim=0))
+        weights.append(there[part])
+    costs, weights = torch.stack(costs, dim=2), torch.stack(weights, dim=2)
+    usual = (costs * weights).sum(dim=2, keepdim=True) / weights.sum(dim=2, keepdim=True).clamp_min(1.0)
     return torch.where(weights > 0, costs, usual)
 
 
 def _averaged(costs: torch.Tensor) -> torch.Tensor:
     """Mean over the neighbourhood of 3 voxels along each axis, cut at the border."""
-    count = box_sum(torch.ones_like(costs[..., 0])[None], 1)
-    return (box_sum(costs.movedim(-1, 0), 1) / count).movedim(0, -1)
+    count = box_sum(torch.ones_like(costs[:, :, 0])[None], 1)
+    return (box_sum(costs.movedim(2, 0), 1) / count).movedim(0, 2)
 
 
 def _cheapest_torch(costs: torch.Tensor, near: torch.Tensor, weight: float, reach: int) -> torch.Tensor:
     steps = displacements(reach).to(near)
-    flat, wanted = costs.reshape(-1, costs.shape[-1]), near.reshape(3, -1).T
+    flat, wanted = costs.movedim(2, -1).reshape(-1, costs.shape[2]), near.reshape(3, -1).T
     best = torch.cat(
         [
             steps[(part + weight * torch.cdist(at, steps).square()).argmin(dim=1)]

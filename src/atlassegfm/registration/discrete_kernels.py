@@ -1,7 +1,8 @@
 """Compiled loops of the search over discrete displacements.
 
-Features are (I, J, K, C) and costs (I, J, K, D) float32, D counting the displacements of a cube of edge ``2 * reach
-+ 1`` with the last axis fastest. Slabs are planes of the first axis unless a kernel says otherwise.
+Features are (C, I, J, K) and costs (I, J, D, K) float32, D counting the displacements of a cube of edge ``2 * reach +
+1`` with the last axis fastest: the innermost loops run along K, several voxels at a time. Slabs are planes of the first
+axis unless a kernel says otherwise.
 """
 
 from __future__ import annotations
@@ -15,34 +16,47 @@ from atlassegfm.registration.kernels import compiled
 def match_costs(fixed, moving, seen, reach, costs, first, last):  # noqa: ANN001, ANN201
     """Mean squared difference of the features of each voxel and of those each displacement away in `moving`.
 
-    Where `moving` is not seen nothing speaks for or against a displacement: it costs what the others do on average.
+    It is averaged with both neighbours along the last axis; `average_lines` does the other axes.
+    `moving` (C, I, J, K + 2 * reach) and `seen` (the same without channels; 0 or 1) have a border of zeros at both ends
+    of the last axis. Where `moving` is not seen nothing speaks for or against a displacement: it costs what the others
+    do on average.
     """
-    ni, nj, nk, channels = fixed.shape
-    scale = np.float32(1.0 / channels)
+    channels, ni, nj, nk = fixed.shape
+    scale, one, third, half = np.float32(1.0 / channels), np.float32(1.0), np.float32(1.0 / 3.0), np.float32(0.5)
+    value, usual, known = np.empty(nk, np.float32), np.empty(nk, np.float32), np.empty(nk, np.float32)
     for i in range(first, last):
         for j in range(nj):
+            usual[:], known[:] = np.float32(0.0), np.float32(0.0)
+            at = 0
+            for a in range(i - reach, i + reach + 1):
+                for b in range(j - reach, j + reach + 1):
+                    inside = 0 <= a < ni and 0 <= b < nj
+                    for c in range(2 * reach + 1):
+                        if inside:
+                            value[:] = np.float32(0.0)
+                            for n in range(channels):
+                                for k in range(nk):
+                                    step = fixed[n, i, j, k] - moving[n, a, b, c + k]
+                                    value[k] += step * step
+                            for k in range(nk):
+                                sees, cost = seen[a, b, c + k], value[k] * scale
+                                usual[k] += sees * cost
+                                known[k] += sees
+                                costs[i, j, at, k] = sees * cost - (one - sees)
+                        else:
+                            costs[i, j, at, :] = -one
+                        at += 1
             for k in range(nk):
-                own, out, at = fixed[i, j, k], costs[i, j, k], 0
-                total, known = np.float32(0.0), 0
-                for a in range(i - reach, i + reach + 1):
-                    for b in range(j - reach, j + reach + 1):
-                        for c in range(k - reach, k + reach + 1):
-                            inside = 0 <= a < ni and 0 <= b < nj and 0 <= c < nk
-                            if inside and seen[a, b, c] > 0.5:
-                                other, value = moving[a, b, c], np.float32(0.0)
-                                for n in range(channels):
-                                    value += (own[n] - other[n]) * (own[n] - other[n])
-                                value *= scale
-                                total += value
-                                known += 1
-                            else:
-                                value = np.float32(-1.0)
-                            out[at] = value
-                            at += 1
-                usual = total / known if known else np.float32(0.0)
-                for at in range(out.size):
-                    if out[at] < 0.0:
-                        out[at] = usual
+                usual[k] /= max(known[k], one)
+            for at in range(costs.shape[2]):
+                for k in range(nk):
+                    cost = costs[i, j, at, k]
+                    value[k] = usual[k] if cost < 0.0 else cost
+                # While they are at hand: the mean with the neighbours along the last axis.
+                for k in range(1, nk - 1):
+                    costs[i, j, at, k] = third * (value[k - 1] + value[k] + value[k + 1])
+                costs[i, j, at, 0] = half * (value[0] + value[min(1, nk - 1)])
+                costs[i, j, at, nk - 1] = half * (value[max(0, nk - 2)] + value[nk - 1])
 
 
 @compiled
@@ -73,25 +87,31 @@ def average_lines(costs, first, last):  # noqa: ANN001, ANN201
 @compiled
 def cheapest(costs, near, weight, reach, out, first, last):  # noqa: ANN001, ANN201
     """Displacement (3, I, J, K) of least cost plus `weight` times its squared distance from `near` (3, I, J, K)."""
-    _, nj, nk, _ = costs.shape
+    _, nj, _, nk = costs.shape
     edge = 2 * reach + 1
-    away = np.empty((3, edge), np.float32)
+    away = np.empty((3, edge, nk), np.float32)
+    base, least, best = np.empty(nk, np.float32), np.empty(nk, np.float32), np.empty(nk, np.int32)
     for i in range(first, last):
         for j in range(nj):
-            for k in range(nk):
-                for axis in range(3):
-                    for n in range(edge):
+            for axis in range(3):
+                for n in range(edge):
+                    for k in range(nk):
                         step = np.float32(n - reach) - near[axis, i, j, k]
-                        away[axis, n] = weight * step * step
-                cost, least, best, at = costs[i, j, k], np.float32(np.inf), 0, 0
-                for a in range(edge):
-                    for b in range(edge):
-                        base = away[0, a] + away[1, b]
-                        for c in range(edge):
-                            value = cost[at] + base + away[2, c]
-                            if value < least:
-                                least, best = value, at
-                            at += 1
-                out[0, i, j, k] = np.float32(best // (edge * edge) - reach)
-                out[1, i, j, k] = np.float32(best // edge % edge - reach)
-                out[2, i, j, k] = np.float32(best % edge - reach)
+                        away[axis, n, k] = weight * step * step
+            least[:], best[:] = np.float32(np.inf), np.int32(0)
+            at = np.int32(0)
+            for a in range(edge):
+                for b in range(edge):
+                    for k in range(nk):
+                        base[k] = away[0, a, k] + away[1, b, k]
+                    for c in range(edge):
+                        for k in range(nk):
+                            value = costs[i, j, at, k] + base[k] + away[2, c, k]
+                            less = value < least[k]
+                            least[k] = value if less else least[k]
+                            best[k] = at if less else best[k]
+                        at += np.int32(1)
+            for k in range(nk):
+                out[0, i, j, k] = np.float32(best[k] // (edge * edge) - reach)
+                out[1, i, j, k] = np.float32(best[k] // edge % edge - reach)
+                out[2, i, j, k] = np.float32(best[k] % edge - reach)
