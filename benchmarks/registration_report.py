@@ -87,9 +87,10 @@ def stage_table(rows):
 
 
 LEGEND = """\
-Each method and pair ran in a process of its own. The seconds run from the call to the result; reading and importing are
-left out. The peak memory is that of the whole process. Dice is the mean over the set's labels and pairs on the query's
-own grid, failures counted as zero; *affine alone* is the Dice of the same result without its displacement field.
+Each method and pair ran in a process of its own. The seconds run from the call to the result; reading is left out, and
+so is what a process loads once (each method first registered two small synthetic images). The peak memory is that of
+the whole process. Dice is the mean over the set's labels and pairs on the query's own grid, failures counted as zero;
+*affine alone* is the Dice of the same result without its displacement field.
 Folding (of the worst pair) and SD log J are taken inside the body. `@issue` runs a peer on the working copies of the
 issue's survey (2.5 mm abdomen, 2 mm heart, native otherwise) and not on ours."""
 

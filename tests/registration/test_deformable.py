@@ -40,7 +40,7 @@ def levels_of(fixed, moving, factors=KNOBS.factors):
 def solve(levels, matrix, knobs, tick=lambda fraction: None):
     """One affine start through all levels."""
     start = try_candidates(*levels[0], [Fit(matrix, 0.0)], knobs, CPU)[0]
-    return register_deformable(levels, start, knobs, CPU, tick)
+    return register_deformable(levels, start, knobs, CPU, tick=tick)
 
 
 @pytest.fixture(scope="module")

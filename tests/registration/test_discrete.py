@@ -8,7 +8,8 @@ import torch
 
 from atlassegfm.registration import discrete
 from atlassegfm.registration.discrete import (
-    MOST_REACH,
+    FAR,
+    NEAR,
     DiscreteSearch,
     cheapest,
     displacements,
@@ -96,17 +97,16 @@ def scene(shape=(48, 44, 40), seed=4):
     return smooth(torch.rand((1, *shape), generator=torch.Generator().manual_seed(seed)), 2.0)[0].numpy()
 
 
-def found(fixed, moving):
+def found(fixed, moving, looks=FAR):
     coarse = tuple(volume(x.reshape(24, 2, 22, 2, 20, 2).mean(axis=(1, 3, 5)), 4.0) for x in (fixed, moving))
-    search = DiscreteSearch(coarse, (volume(fixed), volume(moving)), CPU)
+    search = DiscreteSearch(coarse, (volume(fixed), volume(moving)), CPU, looks)
     return search, search.displacement(np.eye(4))
 
 
 def test_a_shift_of_several_voxels_is_found_and_an_inverted_contrast_does_not_matter():
     image = scene()
-    search, u = found(image, 3.0 - 2.0 * np.roll(image, 4, axis=1))
+    _, u = found(image, 3.0 - 2.0 * np.roll(image, 4, axis=1))
     inner = u[:, 4:-4, 4:-4, 4:-4]
-    assert 2 <= search.reach <= MOST_REACH
     # Four fine voxels are two coarse ones.
     assert inner.mean(dim=(1, 2, 3)).numpy() == pytest.approx([0.0, 2.0, 0.0], abs=0.25)
 
@@ -127,10 +127,25 @@ def test_a_second_search_goes_on_from_what_is_known():
     assert float((search.displacement(np.eye(4), known) - known)[inner].norm(dim=0).mean()) < 0.1
 
 
-def test_small_levels_are_searched_less_far():
-    small, large = (volume(np.zeros(shape, np.float32)) for shape in ((18, 26, 18), (60, 50, 70)))
-    assert DiscreteSearch((small, small), (small, small), CPU).reach == 2
-    assert DiscreteSearch((large, large), (large, large), CPU).reach == MOST_REACH
+def test_a_shift_beyond_the_level_s_own_reach_is_found_by_the_look_at_larger_voxels():
+    image = scene()
+    moved = np.roll(image, 8, axis=0)
+    (_, near), (_, far) = found(image, moved, NEAR), found(image, moved)
+    inner = (0, *(slice(6, -6),) * 3)
+    # Eight fine voxels are four coarse ones: one more than NEAR reaches.
+    assert float(far[inner].median()) == pytest.approx(4.0, abs=0.3)
+    assert float(near[inner].median()) < 3.5
+
+
+@pytest.mark.parametrize(("shape", "farthest"), [((18, 26, 18), 3), ((60, 50, 70), 3), ((8, 8, 8), 1)])
+def test_small_levels_are_searched_less_far(monkeypatch, shape, farthest):
+    asked = []
+    monkeypatch.setattr(
+        discrete, "_search", lambda ops, fixed, moving, seen, reach: asked.append(reach) or torch.zeros(3, *seen.shape)
+    )
+    empty = volume(np.zeros(shape, np.float32))
+    DiscreteSearch((empty, empty), (empty, empty), CPU, NEAR).displacement(np.eye(4))
+    assert asked == [farthest] * 2
 
 
 def test_the_number_of_threads_changes_nothing():

@@ -16,7 +16,7 @@ import torch
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
 from atlassegfm.registration.deformable import Candidate, register_deformable, search_again, try_candidates
-from atlassegfm.registration.discrete import DiscreteSearch
+from atlassegfm.registration.discrete import FAR, NEAR, DiscreteSearch, Looks
 from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
@@ -164,8 +164,12 @@ class _Search:
 
     @cached_property
     def discrete(self) -> DiscreteSearch:
-        """Search for large displacements on the coarsest level, features taken from the next one."""
-        return DiscreteSearch(self.coarsest, self.levels[:2][-1], self.device)
+        """Search for large displacements on the coarsest level."""
+        return self.discrete_on(0, FAR)
+
+    def discrete_on(self, number: int, looks: Looks = NEAR) -> DiscreteSearch:
+        """Search for displacements on a level, features taken from the next finer one."""
+        return DiscreteSearch(self.levels[number], self.levels[number:][:2][-1], self.device, looks)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
@@ -252,7 +256,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     start = search.settled(search.focused(candidates, dof))
     tick = partial(settings.progress, "deformable registration")
-    bent = register_deformable(search.levels, start, search.knobs, search.device, tick)
+    bent = register_deformable(search.levels, start, search.knobs, search.device, search.discrete_on, tick)
     search.clock.lap("deformable")
     before = [start.before, *(values[0] for values in bent.history[1:])]
     facts = {

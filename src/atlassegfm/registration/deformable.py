@@ -213,9 +213,12 @@ def register_deformable(
     start: Candidate,
     settings: DeformableSettings,
     device: torch.device,
+    search: Callable[[int], DiscreteSearch] | None = None,
     tick: Callable[[float], None] = lambda fraction: None,
 ) -> Deformed:
     """The deformable step from the best start, on one level after the other.
+
+    A level that goes both ways begins with a search for what lies beyond the reach of its steps.
 
     Parameters
     ----------
@@ -227,6 +230,8 @@ def register_deformable(
         Iterations and smoothness.
     device : torch.device
         Where to compute.
+    search : callable, optional
+        The discrete search on the level of that number; without it levels begin with what the last one found.
     tick : callable
         Told the finished fraction after each level.
     """
@@ -237,6 +242,8 @@ def register_deformable(
         level = Level(fixed, moving, start.matrix, device)
         u = upsampled(level.ops, u, last, fixed.grid)
         if number + 2 < len(levels):
+            if search is not None:
+                u = search(number + 1).displacement(start.matrix, u)
             two = level.both_ways(u, iterations, settings)
             found, u = two.there, two.mean
             distance, apart_on = two.distance, fixed.grid

@@ -4,10 +4,13 @@ An organ that lies beside its counterpart draws no gradient. Here each voxel com
 those at all displacements of a cube; choosing the cheapest and smoothing the choice alternate, the choice being held
 ever nearer to its smooth version (Heinrich, Papiez, Schnabel, Handels, "Non-parametric discrete registration with
 convex optimisation", WBIR 2014, Eq. 3 and 4; Siebert et al., "ConvexAdam", TMI 44, 2025). Both directions are
-searched and reconciled. What comes out is a start for the deformable step (docs/decisions/0002-registration.md).
+searched and reconciled. A look at larger voxels goes first where displacements may be large: it reaches farther and
+costs little. What comes out is a start for the deformable step (docs/decisions/0002-registration.md).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,8 +23,13 @@ from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.operators import Operators, compose
 from atlassegfm.volume import Volume
 
-#: Largest displacement along an axis, in voxels of the level: part of its middle edge, and never more than so many.
-REACH_PART, MOST_REACH = 0.12, 4
+#: One after the other: how many voxels of the level become one, and the largest displacement along an axis in those.
+Looks = tuple[tuple[int, int], ...]
+#: On the level that candidates are tried on, and on those that only refine what is already close.
+FAR: Looks = ((2, 3), (1, 4))
+NEAR: Looks = ((1, 3),)
+#: No look reaches farther than this part of the middle edge.
+REACH_PART = 0.15
 #: Weight of the squared distance (voxels) between choice and smooth version, round by round.
 WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 #: Gaussian width that smooths the choice, in voxels.
@@ -43,12 +51,13 @@ class DiscreteSearch:
         Finer copies, from which the features are taken; may be the same.
     device : torch.device
         Where to compute.
+    looks : sequence of (int, int)
+        `FAR` or `NEAR`.
     """
 
-    def __init__(self, coarse: Pair, fine: Pair, device: torch.device) -> None:
-        self._fine, self._device, self._grid = fine, device, coarse[0].grid
-        self.reach = int(np.clip(round(REACH_PART * float(np.median(self._grid.shape))), 1, MOST_REACH))
-        self._fixed = self._pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)))
+    def __init__(self, coarse: Pair, fine: Pair, device: torch.device, looks: Looks = FAR) -> None:
+        self._fine, self._device, self._grid, self._looks = fine, device, coarse[0].grid, looks
+        self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._grid.shape)
 
     def displacement(self, matrix: np.ndarray, known: torch.Tensor | None = None) -> torch.Tensor:
         """Displacement in voxels of the coarse fixed image, to be followed by `matrix`.
@@ -63,27 +72,52 @@ class DiscreteSearch:
         level = Level(*self._fine, matrix, self._device)
         u = level.start if known is None else upsampled(level.ops, known, self._grid, self._fine[0].grid)
         image, seen = level.warped(u)
-        moving, seen = self._pooled(mind_ssc(image)), self._pooled(seen[None])[0]
-        there = self._search(level.ops, self._fixed, moving, seen)
-        back = self._search(level.ops, moving, self._fixed, torch.ones_like(seen))
-        found = reconciled(level.ops, there, back) * seen
-        return found if known is None else compose(level.ops, known, found)
+        moving, seen = (_pooled(x, self._grid.shape) for x in (mind_ssc(image), seen[None]))
+        found = torch.zeros(3, *self._grid.shape, device=self._device) if known is None else known
+        for number, (shrink, reach) in enumerate(self._looks):
+            one = self._look(level.ops, moving, seen, shrink, reach)
+            found = compose(level.ops, found, one)
+            if number + 1 < len(self._looks):
+                # What the next look sees, without taking the features anew.
+                moving, inside = level.ops.warp(moving, np.eye(4), one)
+                seen = level.ops.warp(seen, np.eye(4), one)[0] * inside
+        return found
 
-    def _pooled(self, features: torch.Tensor) -> torch.Tensor:
-        """(C, ...) at the fine resolution to (C, I, J, K) at the coarse one."""
-        return nnf.interpolate(features[None], size=self._grid.shape, mode="area")[0].contiguous()
+    def _look(self, ops: Operators, moving: torch.Tensor, seen: torch.Tensor, shrink: int, reach: int) -> torch.Tensor:
+        """The displacement (3, I, J, K) that one look finds, in voxels of the level."""
+        shape = torch.tensor(self._grid.shape)
+        small = tuple(((shape + shrink - 1) // shrink).tolist())
+        fixed, moving, seen = (_pooled(x, small) for x in (self._fixed, moving, seen))
+        reach = int(np.clip(round(REACH_PART * float(np.median(small))), 1, reach))
+        there = _search(ops, fixed, moving, seen[0], reach)
+        back = _search(ops, moving, fixed, torch.ones_like(seen[0]), reach)
+        found = reconciled(ops, there, back) * seen
+        if shrink == 1:
+            return found
+        ratio = (shape / torch.tensor(small)).to(found).view(3, 1, 1, 1)
+        return nnf.interpolate(found[None], size=self._grid.shape, mode="trilinear")[0] * ratio
 
-    def _search(self, ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-        # With the longest axis last, because the innermost loops run along it.
-        order = [0, 1, 2]
-        longest = int(np.argmax(fixed.shape[1:]))
-        order[longest], order[2] = 2, longest
-        turn = (0, *(1 + axis for axis in order))
-        costs = match_costs(fixed.permute(turn), moving.permute(turn), seen.permute(order), self.reach)
-        u = torch.zeros(fixed.permute(turn)[:3].shape, device=fixed.device)
-        for weight in (0.0, *WEIGHTS):
-            u = ops.smooth_inside(cheapest(costs, u, weight, self.reach), SMOOTHING)
-        return u[order].permute(turn).contiguous()
+
+def _pooled(x: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Means of (C, ...) over the voxels of a coarser grid of the same field of view."""
+    if tuple(x.shape[1:]) == tuple(shape):
+        return x
+    return nnf.interpolate(x[None], size=tuple(shape), mode="area")[0].contiguous()
+
+
+def _search(ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
+    """The choice (3, I, J, K) for one direction, after all rounds."""
+    # With the longest axis last, because the innermost loops run along it.
+    order = [0, 1, 2]
+    longest = int(np.argmax(fixed.shape[1:]))
+    order[longest], order[2] = 2, longest
+    turn = (0, *(1 + axis for axis in order))
+    fixed, moving, seen = fixed.permute(turn), moving.permute(turn), seen.permute(order)
+    costs = match_costs(fixed, moving, seen, reach)
+    u = torch.zeros(3, *seen.shape, device=fixed.device)
+    for weight in (0.0, *WEIGHTS):
+        u = ops.smooth_inside(cheapest(costs, u, weight, reach), SMOOTHING)
+    return u[order].permute(turn).contiguous()
 
 
 def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
