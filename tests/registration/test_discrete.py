@@ -9,7 +9,6 @@ import torch
 from atlassegfm.registration import discrete
 from atlassegfm.registration.discrete import (
     FAR,
-    NEAR,
     DiscreteSearch,
     cheapest,
     displacements,
@@ -130,9 +129,9 @@ def test_a_second_search_goes_on_from_what_is_known():
 def test_a_shift_beyond_the_level_s_own_reach_is_found_by_the_look_at_larger_voxels():
     image = scene()
     moved = np.roll(image, 8, axis=0)
-    (_, near), (_, far) = found(image, moved, NEAR), found(image, moved)
+    (_, near), (_, far) = found(image, moved, ((1, 3),)), found(image, moved)
     inner = (0, *(slice(6, -6),) * 3)
-    # Eight fine voxels are four coarse ones: one more than NEAR reaches.
+    # Eight fine voxels are four coarse ones: one more than a reach of three.
     assert float(far[inner].median()) == pytest.approx(4.0, abs=0.3)
     assert float(near[inner].median()) < 3.5
 
@@ -144,7 +143,7 @@ def test_small_levels_are_searched_less_far(monkeypatch, shape, farthest):
         discrete, "_search", lambda ops, fixed, moving, seen, reach: asked.append(reach) or torch.zeros(3, *seen.shape)
     )
     empty = volume(np.zeros(shape, np.float32))
-    DiscreteSearch((empty, empty), (empty, empty), CPU, NEAR).displacement(np.eye(4))
+    DiscreteSearch((empty, empty), (empty, empty), CPU, ((1, 3),)).displacement(np.eye(4))
     assert asked == [farthest] * 2
 
 

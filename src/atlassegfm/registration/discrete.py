@@ -27,7 +27,7 @@ from atlassegfm.volume import Volume
 Looks = tuple[tuple[int, int], ...]
 #: On the level that candidates are tried on, and on those that only refine what is already close.
 FAR: Looks = ((2, 3), (1, 4))
-NEAR: Looks = ((1, 3),)
+NEAR: Looks = ((2, 3), (1, 2))
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
 #: Weight of the squared distance (voxels) between choice and smooth version, round by round.
