@@ -29,6 +29,8 @@ RETRY_APART = 0.045
 MAX_APART = 0.06
 #: LNCC that the deformable step may lose: images that are alike from the start cannot come closer.
 MAX_LNCC_LOSS = 0.01
+#: Most voxels of a level that is searched for displacements: costs and features take 700 bytes for each.
+MOST_SEARCHED = 1_000_000
 #: Part of the smaller image that has to meet the other one.
 MIN_MET = 0.25
 
@@ -218,7 +220,7 @@ def register_deformable(
 ) -> Deformed:
     """The deformable step from the best start, on one level after the other.
 
-    A level that goes both ways begins with a search for what lies beyond the reach of its steps.
+    Each level begins with a search for what lies beyond the reach of its steps, unless it has too many voxels for one.
 
     Parameters
     ----------
@@ -241,9 +243,9 @@ def register_deformable(
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
         level = Level(fixed, moving, start.matrix, device)
         u = upsampled(level.ops, u, last, fixed.grid)
+        if search is not None and fixed.grid.size <= MOST_SEARCHED:
+            u = search(number + 1).displacement(start.matrix, u)
         if number + 2 < len(levels):
-            if search is not None:
-                u = search(number + 1).displacement(start.matrix, u)
             two = level.both_ways(u, iterations, settings)
             found, u = two.there, two.mean
             distance, apart_on = two.distance, fixed.grid
