@@ -29,8 +29,6 @@ RETRY_APART = 0.045
 MAX_APART = 0.06
 #: LNCC that the deformable step may lose: images that are alike from the start cannot come closer.
 MAX_LNCC_LOSS = 0.01
-#: Most voxels of a level that is searched for displacements: costs and features take 700 bytes for each.
-MOST_SEARCHED = 1_000_000
 #: Part of the smaller image that has to meet the other one.
 MIN_MET = 0.25
 
@@ -220,7 +218,7 @@ def register_deformable(
 ) -> Deformed:
     """The deformable step from the best start, on one level after the other.
 
-    Each level begins with a search for what lies beyond the reach of its steps, unless it has too many voxels for one.
+    Each level begins with a search for what lies beyond the reach of its steps.
 
     Parameters
     ----------
@@ -243,7 +241,7 @@ def register_deformable(
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
         level = Level(fixed, moving, start.matrix, device)
         u = upsampled(level.ops, u, last, fixed.grid)
-        if search is not None and fixed.grid.size <= MOST_SEARCHED:
+        if search is not None:
             u = search(number + 1).displacement(start.matrix, u)
         if number + 2 < len(levels):
             two = level.both_ways(u, iterations, settings)

@@ -28,6 +28,8 @@ Looks = tuple[tuple[int, int], ...]
 #: On the level that candidates are tried on, and on those that only refine what is already close.
 FAR: Looks = ((2, 3), (1, 4))
 NEAR: Looks = ((2, 3), (1, 2))
+#: A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
+MOST_VOXELS = 1_000_000
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
 #: Weight of the squared distance (voxels) between choice and smooth version, round by round.
@@ -56,7 +58,8 @@ class DiscreteSearch:
     """
 
     def __init__(self, coarse: Pair, fine: Pair, device: torch.device, looks: Looks = FAR) -> None:
-        self._fine, self._device, self._grid, self._looks = fine, device, coarse[0].grid, looks
+        self._fine, self._device, self._grid = fine, device, coarse[0].grid
+        self._looks = [(shrink, reach) for shrink, reach in looks if self._grid.size <= MOST_VOXELS * shrink**3]
         self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._grid.shape)
 
     def displacement(self, matrix: np.ndarray, known: torch.Tensor | None = None) -> torch.Tensor:
