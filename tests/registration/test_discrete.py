@@ -8,7 +8,6 @@ import torch
 
 from atlassegfm.registration import discrete
 from atlassegfm.registration.discrete import (
-    FAR,
     DiscreteSearch,
     cheapest,
     displacements,
@@ -96,9 +95,9 @@ def scene(shape=(48, 44, 40), seed=4):
     return smooth(torch.rand((1, *shape), generator=torch.Generator().manual_seed(seed)), 2.0)[0].numpy()
 
 
-def found(fixed, moving, looks=FAR):
+def found(fixed, moving):
     coarse = tuple(volume(x.reshape(24, 2, 22, 2, 20, 2).mean(axis=(1, 3, 5)), 4.0) for x in (fixed, moving))
-    search = DiscreteSearch(coarse, (volume(fixed), volume(moving)), CPU, looks)
+    search = DiscreteSearch(coarse, (volume(fixed), volume(moving)), CPU)
     return search, search.displacement(np.eye(4))
 
 
@@ -126,25 +125,42 @@ def test_a_second_search_goes_on_from_what_is_known():
     assert float((search.displacement(np.eye(4), known) - known)[inner].norm(dim=0).mean()) < 0.1
 
 
-def test_a_shift_beyond_the_level_s_own_reach_is_found_by_the_look_at_larger_voxels():
+def test_a_shift_beyond_the_level_s_own_reach_is_found_by_the_look_at_larger_voxels(monkeypatch):
     image = scene()
     moved = np.roll(image, 8, axis=0)
-    (_, near), (_, far) = found(image, moved, ((1, 3),)), found(image, moved)
     inner = (0, *(slice(6, -6),) * 3)
-    # Eight fine voxels are four coarse ones: one more than a reach of three.
-    assert float(far[inner].median()) == pytest.approx(4.0, abs=0.3)
-    assert float(near[inner].median()) < 3.5
+    # Eight fine voxels are four coarse ones.
+    assert float(found(image, moved)[1][inner].median()) == pytest.approx(4.0, abs=0.3)
+    monkeypatch.setattr(discrete, "LOOKS", ((1, 2),))
+    assert float(found(image, moved)[1][inner].median()) < 2.5
 
 
-@pytest.mark.parametrize(("shape", "farthest"), [((18, 26, 18), 3), ((60, 50, 70), 3), ((8, 8, 8), 1)])
-def test_small_levels_are_searched_less_far(monkeypatch, shape, farthest):
+@pytest.fixture
+def looks(monkeypatch):
+    """The searches that are asked for, as (voxels, reach), without doing any."""
     asked = []
-    monkeypatch.setattr(
-        discrete, "_search", lambda ops, fixed, moving, seen, reach: asked.append(reach) or torch.zeros(3, *seen.shape)
-    )
-    empty = volume(np.zeros(shape, np.float32))
-    DiscreteSearch((empty, empty), (empty, empty), CPU, ((1, 3),)).displacement(np.eye(4))
-    assert asked == [farthest] * 2
+
+    def note(ops, fixed, moving, seen, reach):
+        asked.append((seen.numel(), reach))
+        return torch.zeros(3, *seen.shape)
+
+    monkeypatch.setattr(discrete, "_search", note)
+    return asked
+
+
+@pytest.mark.parametrize(("edge", "reaches"), [(8, (1, 1)), (16, (1, 2)), (40, (3, 2))])
+def test_small_levels_are_searched_less_far(looks, edge, reaches):
+    empty = volume(np.zeros((edge,) * 3, np.float32))
+    DiscreteSearch((empty, empty), (empty, empty), CPU).displacement(np.eye(4))
+    half, whole = ((edge // 2) ** 3, reaches[0]), (edge**3, reaches[1])
+    assert looks == [half, half, whole, whole]
+
+
+def test_large_levels_are_looked_at_with_larger_voxels_only(looks, monkeypatch):
+    monkeypatch.setattr(discrete, "MOST_VOXELS", 20**3)
+    empty = volume(np.zeros((30, 30, 30), np.float32))
+    DiscreteSearch((empty, empty), (empty, empty), CPU).displacement(np.eye(4))
+    assert looks == [(15**3, 3 - 1)] * 2
 
 
 def test_the_number_of_threads_changes_nothing():

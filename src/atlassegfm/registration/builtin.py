@@ -15,8 +15,8 @@ import torch
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import TARGET_VOXELS, scaled_copy, working_spacing
-from atlassegfm.registration.deformable import Candidate, register_deformable, search_again, try_candidates
-from atlassegfm.registration.discrete import FAR, NEAR, DiscreteSearch, Looks
+from atlassegfm.registration.deformable import Candidate, register_deformable, try_candidates
+from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
@@ -71,7 +71,7 @@ class Plan:
 
 #: By quality; measured in docs/decisions/0002-registration.md.
 PLANS = {
-    "fast": Plan(3, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
+    "fast": Plan(2, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
     "default": Plan(STARTS, DeformableSettings()),
     "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=2 * TARGET_VOXELS, linear=48),
 }
@@ -165,11 +165,11 @@ class _Search:
     @cached_property
     def discrete(self) -> DiscreteSearch:
         """Search for large displacements on the coarsest level."""
-        return self.discrete_on(0, FAR)
+        return self.discrete_on(0)
 
-    def discrete_on(self, number: int, looks: Looks = NEAR) -> DiscreteSearch:
+    def discrete_on(self, number: int) -> DiscreteSearch:
         """Search for displacements on a level, features taken from the next finer one."""
-        return DiscreteSearch(self.levels[number], self.levels[number:][:2][-1], self.device, looks)
+        return DiscreteSearch(self.levels[number], self.levels[number:][:2][-1], self.device)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
@@ -217,12 +217,6 @@ class _Search:
         self.clock.lap("focus")
         return best
 
-    def settled(self, candidate: Candidate) -> Candidate:
-        """The chosen candidate after a second search for large displacements."""
-        again = search_again(*self.coarsest, candidate, self.knobs, self.device, self.discrete)
-        self.clock.lap("second search")
-        return again
-
 
 def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 12) -> RegistrationResult:
     """Default method: affine from any start, then greedy diffeomorphic LNCC.
@@ -254,7 +248,7 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     best = candidates[0]
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
-    start = search.settled(search.focused(candidates, dof))
+    start = search.focused(candidates, dof)
     tick = partial(settings.progress, "deformable registration")
     bent = register_deformable(search.levels, start, search.knobs, search.device, search.discrete_on, tick)
     search.clock.lap("deformable")

@@ -129,23 +129,6 @@ def try_candidates(
     return sorted(tried, key=lambda candidate: -candidate.rank)
 
 
-def search_again(
-    fixed: Volume,
-    moving: Volume,
-    candidate: Candidate,
-    settings: DeformableSettings,
-    device: torch.device,
-    search: DiscreteSearch,
-) -> Candidate:
-    """Look for large displacements once more from where a candidate has come, and take it through the level again.
-
-    What has come close to its counterpart compares better than it did in the beginning. Parameters as in
-    `try_candidates`.
-    """
-    far = search.displacement(candidate.matrix, candidate.displacement)
-    return _try(fixed, moving, Fit(candidate.matrix, candidate.linear), settings, device, far)
-
-
 def _try(
     fixed: Volume,
     moving: Volume,

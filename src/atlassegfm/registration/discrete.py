@@ -4,8 +4,8 @@ An organ that lies beside its counterpart draws no gradient. Here each voxel com
 those at all displacements of a cube; choosing the cheapest and smoothing the choice alternate, the choice being held
 ever nearer to its smooth version (Heinrich, Papiez, Schnabel, Handels, "Non-parametric discrete registration with
 convex optimisation", WBIR 2014, Eq. 3 and 4; Siebert et al., "ConvexAdam", TMI 44, 2025). Both directions are
-searched and reconciled. A look at larger voxels goes first where displacements may be large: it reaches farther and
-costs little. What comes out is a start for the deformable step (docs/decisions/0002-registration.md).
+searched and reconciled. A look at larger voxels goes first, which reaches farther and costs little. What comes out is
+a start for the deformable steps of a level (docs/decisions/0002-registration.md).
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from atlassegfm.registration.operators import Operators, compose
 from atlassegfm.volume import Volume
 
 #: One after the other: how many voxels of the level become one, and the largest displacement along an axis in those.
-Looks = tuple[tuple[int, int], ...]
-#: On the level that candidates are tried on, and on those that only refine what is already close.
-FAR: Looks = ((2, 3), (1, 4))
-NEAR: Looks = ((2, 3), (1, 2))
+LOOKS = ((2, 3), (1, 2))
 #: A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
 MOST_VOXELS = 1_000_000
 #: No look reaches farther than this part of the middle edge.
@@ -53,13 +50,11 @@ class DiscreteSearch:
         Finer copies, from which the features are taken; may be the same.
     device : torch.device
         Where to compute.
-    looks : sequence of (int, int)
-        `FAR` or `NEAR`.
     """
 
-    def __init__(self, coarse: Pair, fine: Pair, device: torch.device, looks: Looks = FAR) -> None:
+    def __init__(self, coarse: Pair, fine: Pair, device: torch.device) -> None:
         self._fine, self._device, self._grid = fine, device, coarse[0].grid
-        self._looks = [(shrink, reach) for shrink, reach in looks if self._grid.size <= MOST_VOXELS * shrink**3]
+        self._looks = [(shrink, reach) for shrink, reach in LOOKS if self._grid.size <= MOST_VOXELS * shrink**3]
         self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._grid.shape)
 
     def displacement(self, matrix: np.ndarray, known: torch.Tensor | None = None) -> torch.Tensor:
