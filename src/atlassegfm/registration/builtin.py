@@ -35,6 +35,8 @@ STARTS = 4
 FEWEST_VOXELS = 250_000
 #: What the distance of the maps there and back counts beside the LNCC in `likeness`.
 LIKENESS_APART = 5.0
+#: Most voxels of a level whose features are taken; they are 50 bytes each, three times over.
+MOST_FEATURES = 3_000_000
 #: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
 MIN_LEVEL_VOXELS = 10
 
@@ -73,7 +75,7 @@ class Plan:
 PLANS = {
     "fast": Plan(2, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
     "default": Plan(STARTS, DeformableSettings()),
-    "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=2 * TARGET_VOXELS, linear=48),
+    "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=TARGET_VOXELS * 5 // 4, linear=48),
 }
 
 
@@ -168,8 +170,10 @@ class _Search:
         return self.discrete_on(0)
 
     def discrete_on(self, number: int) -> DiscreteSearch:
-        """Search for displacements on a level, features taken from the next finer one."""
-        return DiscreteSearch(self.levels[number], self.levels[number:][:2][-1], self.device)
+        """Search for displacements on a level; features come from the next finer one, if not too large."""
+        finest = min(number + 1, len(self.levels) - 1)
+        affordable = (n for n in range(finest, 0, -1) if self.levels[n][0].grid.size <= MOST_FEATURES)
+        return DiscreteSearch(self.levels[number], self.levels[next(affordable, 0)], self.device)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
