@@ -120,13 +120,11 @@ def child(job):
     from atlassegfm.evaluation.memory import peak_mb
     from atlassegfm.io import read_image, read_labels
     from atlassegfm.registration.focus import Focus
-    from atlassegfm.registration.registry import METHODS
     from atlassegfm.registration.result import Settings
 
     pair = Pair(**{**job["pair"], "labels": tuple(job["pair"]["labels"])})
     folder = Path(job["data"]) / pair.dataset
     fixed, moving = (read_image(folder / "images" / f"{name}.nii.gz") for name in (pair.query, pair.atlas))
-    importlib.import_module(METHODS[base_name(job["method"])].target.split(":")[0])
     labels = read_labels(folder / "labels" / f"{pair.atlas}.nii.gz")
     focus = Focus.of(labels, pair.labels)
     warm_up(job, pair)

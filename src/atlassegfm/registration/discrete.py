@@ -1,4 +1,4 @@
-"""Large displacements: every voxel of a coarse level looks around, and neighbours come to terms.
+"""Large displacements: every voxel of a level looks around, and neighbours come to terms.
 
 An organ that lies beside its counterpart draws no gradient. Here each voxel compares its surroundings (`mind`) with
 those at all displacements of a cube; choosing the cheapest and smoothing the choice alternate, the choice being held
@@ -55,7 +55,13 @@ class DiscreteSearch:
     def __init__(self, coarse: Pair, fine: Pair, device: torch.device) -> None:
         self._fine, self._device, self._grid = fine, device, coarse[0].grid
         self._looks = [(shrink, reach) for shrink, reach in LOOKS if self._grid.size <= MOST_VOXELS * shrink**3]
-        self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._grid.shape)
+        #: Of the last look, the finest: features are kept on no more voxels than are looked at.
+        self._shape = self._shrunk(self._looks[-1][0]) if self._looks else (1, 1, 1)
+        self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._shape)
+
+    def _shrunk(self, shrink: int) -> tuple[int, ...]:
+        """Shape of the level when so many voxels along an axis become one."""
+        return tuple(-(-n // shrink) for n in self._grid.shape)
 
     def displacement(self, matrix: np.ndarray, known: torch.Tensor | None = None) -> torch.Tensor:
         """Displacement in voxels of the coarse fixed image, to be followed by `matrix`.
@@ -70,7 +76,7 @@ class DiscreteSearch:
         level = Level(*self._fine, matrix, self._device)
         u = level.start if known is None else upsampled(level.ops, known, self._grid, self._fine[0].grid)
         image, seen = level.warped(u)
-        moving, seen = (_pooled(x, self._grid.shape) for x in (mind_ssc(image), seen[None]))
+        moving, seen = (_pooled(x, self._shape) for x in (mind_ssc(image), seen[None]))
         found = torch.zeros(3, *self._grid.shape, device=self._device) if known is None else known
         for number, (shrink, reach) in enumerate(self._looks):
             one = self._look(level.ops, moving, seen, shrink, reach)
@@ -83,8 +89,7 @@ class DiscreteSearch:
 
     def _look(self, ops: Operators, moving: torch.Tensor, seen: torch.Tensor, shrink: int, reach: int) -> torch.Tensor:
         """The displacement (3, I, J, K) that one look finds, in voxels of the level."""
-        shape = torch.tensor(self._grid.shape)
-        small = tuple(((shape + shrink - 1) // shrink).tolist())
+        small = self._shrunk(shrink)
         fixed, moving, seen = (_pooled(x, small) for x in (self._fixed, moving, seen))
         reach = int(np.clip(round(REACH_PART * float(np.median(small))), 1, reach))
         there = _search(ops, fixed, moving, seen[0], reach)
@@ -92,7 +97,7 @@ class DiscreteSearch:
         found = reconciled(ops, there, back) * seen
         if shrink == 1:
             return found
-        ratio = (shape / torch.tensor(small)).to(found).view(3, 1, 1, 1)
+        ratio = (torch.tensor(self._grid.shape) / torch.tensor(small)).to(found).view(3, 1, 1, 1)
         return nnf.interpolate(found[None], size=self._grid.shape, mode="trilinear")[0] * ratio
 
 
