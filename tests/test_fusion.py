@@ -260,7 +260,8 @@ def test_bands_of_neighbours_do_not_add_up_to_a_label_between_them(pair):
     learnt = support.learn("kalman", support.truth.astype(np.float32), np.roll(support.truth, 9, 0).astype(np.float32))
     maps = [learnt.apply(m, np.roll(m, 3, 1), query.image, SPACING) for m in (left, right)]
     between = (left + right == 0) & (np.sum([m >= 0.5 for m in maps], axis=0) == 0)
-    assert np.sum(maps, axis=0)[between].max() < 0.5
+    # The query's own organ lies there, and the diffusion tells of it; the background wins nevertheless.
+    assert (1.0 - np.sum(maps, axis=0) > np.max(maps, axis=0))[between].all()
     learnt.edges = False
     maps = [learnt.apply(m, np.roll(m, 3, 1), query.image, SPACING) for m in (left, right)]
     assert np.sum(maps, axis=0)[between].max() < CUT

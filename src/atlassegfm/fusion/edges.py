@@ -1,9 +1,10 @@
-"""A fused map drawn towards the edges of the image: the guided filter.
+"""A fused map drawn towards the edges of the image: the guided filter, then a diffusion that edges stop.
 
 He, Sun, Tang, "Guided Image Filtering", IEEE TPAMI 35(6), 2013. Within a small window the map is taken to be a line in
 the intensities, ``q = a I + b`` (Eq. 4), with a and b by ridge regression (Eq. 5 and 6); each voxel gets the mean over
 the windows that hold it (Eq. 8). Where the intensities change, the map's border moves there; where they do not, the map
-is only smoothed. It is the one part of the fusion that knows the query's own edges and nothing of the atlas's.
+is only smoothed. What lies farther than a window from the next edge is left to `diffusion`. These two are the part of the
+fusion that knows the query's own edges and nothing of the atlas's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from atlassegfm.competition import favouring_dice, unfavoured
+from atlassegfm.fusion.diffusion import diffused
 from atlassegfm.fusion.soft import signed_distance
 
 #: Reach of the window: this part of the label's depth, and at least `NARROWEST` cube roots of the voxel volume.
@@ -27,7 +29,7 @@ CUT = (-0.25, 1.25)
 
 
 def follow_edges(probability: np.ndarray, image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """The map filtered with the image as its guide.
+    """The map filtered with the image as its guide, and evened out within the image's regions.
 
     Parameters
     ----------
@@ -56,7 +58,8 @@ def follow_edges(probability: np.ndarray, image: np.ndarray, spacing: Sequence[f
         return probability
     reach = max(NARROWEST * unit, PART_OF_DEPTH * float(inside.max()))
     window = (2 * np.round(reach / size) + 1).astype(int)
-    return favouring_dice(_guided(unfavoured(probability), guide, window))
+    drawn = _guided(unfavoured(probability), guide, window)
+    return favouring_dice(diffused(drawn, guide, inside, spacing))
 
 
 def _scaled(image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
