@@ -278,6 +278,7 @@ def test_a_border_that_both_inputs_miss_is_drawn_to_the_edge(kind, pair):
     learnt = support.learn(kind, larger(support), larger(support))
     assert learnt.edges
     assert learnt.facts["edges_gain"] > 0
+    assert learnt.facts["edges_followed"] is True
     fused = learnt.apply(larger(query), larger(query), query.image, SPACING)
     assert query.score(fused) > query.score(larger(query)) + 0.02
 
@@ -289,6 +290,7 @@ def test_edges_that_cost_much_on_the_support_are_not_followed(pair):
     noise = np.kron(np.random.default_rng(0).random((22, 22, 13)), np.ones((2, 2, 2))).astype(np.float32)
     learnt = fit("kalman", prior, truth, truth, noise, SPACING)
     assert learnt.facts["edges_gain"] < -EDGES_COST
+    assert learnt.facts["edges_followed"] is False
     assert not learnt.edges
 
 

@@ -207,7 +207,8 @@ def safeguarded(
     fusion.tau_mm, fusion.habit = TAU_MM, Habit.of(examples)
     if not lost:
         gain = edges_gain(fusion, examples)
-        fusion.edges, fusion.facts["edges_gain"] = gain > -EDGES_COST, gain
+        fusion.edges = gain > -EDGES_COST
+        fusion.facts |= {"edges_gain": gain, "edges_followed": fusion.edges}
     return fusion, score
 
 
