@@ -3,8 +3,8 @@
 He, Sun, Tang, "Guided Image Filtering", IEEE TPAMI 35(6), 2013. Within a small window the map is taken to be a line in
 the intensities, ``q = a I + b`` (Eq. 4), with a and b by ridge regression (Eq. 5 and 6); each voxel gets the mean over
 the windows that hold it (Eq. 8). Where the intensities change, the map's border moves there; where they do not, the map
-is only smoothed. What lies farther than a window from the next edge is left to `diffusion`. These two are the part of the
-fusion that knows the query's own edges and nothing of the atlas's.
+is only smoothed. What lies farther than a window from the next edge is left to `diffusion`. These two are the part of
+the fusion that knows the query's own edges and nothing of the atlas's.
 """
 
 from __future__ import annotations
