@@ -55,15 +55,12 @@ class Plan:
         Voxel size of the finest level relative to the finest working copies, as long as that leaves `FEWEST_VOXELS`.
     most : int
         Most voxels of the finest working copies.
-    linear : int
-        Voxels along the longest edge where starts are refined.
     """
 
     starts: int
     knobs: DeformableSettings
     coarser: float = 1.0
     most: int = TARGET_VOXELS
-    linear: int = LINEAR_VOXELS[0]
 
     def spacing(self, fixed: Volume, moving: Volume) -> float:
         """Voxel size of the finest level in mm."""
@@ -75,7 +72,7 @@ class Plan:
 PLANS = {
     "fast": Plan(2, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
     "default": Plan(STARTS, DeformableSettings()),
-    "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=TARGET_VOXELS * 5 // 4, linear=48),
+    "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=TARGET_VOXELS * 5 // 4),
 }
 
 
@@ -99,14 +96,13 @@ def _linear(
     *,
     dof: int,
     starts: int = STARTS,
-    voxels: int = LINEAR_VOXELS[0],
     wide: bool = False,
 ) -> tuple[list[Fit], dict[str, Any]]:
     """Linear candidates from every start, best first, and facts for the report; see `StartSearch` for `wide`."""
     found = search.starts(starts, wide=wide)
     clock.lap("start")
     settings.progress("linear registration", 0.0)
-    fits = affine_candidates(*coarse_copies(search.fixed, search.moving, voxels), found, dof=dof)
+    fits = affine_candidates(*coarse_copies(search.fixed, search.moving, LINEAR_VOXELS[0]), found, dof=dof)
     clock.lap("linear")
     if not fits or found[0].score <= 0:
         raise RegistrationError(
@@ -185,8 +181,7 @@ class _Search:
         """Alignments from the usual or the wide starts, best first; ``dof=0``: the positions in the headers alone."""
         fits, facts = [Fit(np.eye(4), 0.0)], {}
         if dof:
-            work = {"starts": self.plan.starts, "voxels": self.plan.linear}
-            fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, **work, wide=wide)
+            fits, facts = _linear(self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide)
         self.settings.progress("deformable registration", 0.0)
         candidates = try_candidates(*self.coarsest, fits, self.knobs, self.device, self.discrete)
         best = candidates[0]
