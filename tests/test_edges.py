@@ -8,17 +8,7 @@ import pytest
 from atlassegfm.fusion.edges import RIDGE, _guided, follow_edges
 from atlassegfm.fusion.soft import soften
 from atlassegfm.overlap import dice
-
-SPACING = (1.0, 1.0, 2.0)
-
-
-def ball(radius, centre=(20, 20, 12), shape=(40, 40, 24)):
-    offsets = (np.indices(shape) - np.reshape(centre, (3, 1, 1, 1))) * np.reshape(SPACING, (3, 1, 1, 1))
-    return (offsets**2).sum(axis=0) <= radius**2
-
-
-def scan(truth, noise=5.0):
-    return (100 + 60 * truth + np.random.default_rng(0).normal(0, noise, truth.shape)).astype(np.float32)
+from balls import SPACING, ball, scan
 
 
 def slow_guided(probability, guide, window):

@@ -50,14 +50,21 @@ def _inside(coords: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return ((coords >= -0.5) & (coords <= limits)).all(axis=0)
 
 
+def antialiasing_sigma(factor: np.ndarray) -> np.ndarray:
+    """Width in source voxels of the Gaussian that goes before sampling at voxels `factor` times as large, per axis.
+
+    The usual rule sigma = sqrt(f^2 - 1) / 2 keeps a voxel's point spread matched to the new voxel size.
+    """
+    return 0.5 * np.sqrt(np.maximum(factor**2 - 1.0, 0.0))
+
+
 def _antialiased(volume: Volume, grid: Grid) -> np.ndarray:
     """Blur along the source axes on which the target's voxels are larger, so that sampling does not alias."""
     # Spacing of the target measured along the source's axes.
     source_axes = volume.affine[:3, :3] / volume.spacing
     target = np.abs(source_axes.T @ grid.affine[:3, :3]).max(axis=1)
     factor = target / volume.spacing
-    # The usual rule sigma = sqrt(f^2 - 1) / 2 keeps a voxel's point spread matched to the new voxel size.
-    sigma = 0.5 * np.sqrt(np.maximum(factor**2 - 1.0, 0.0))
+    sigma = antialiasing_sigma(factor)
     data = volume.data.astype(np.float32, copy=False)
     return data if sigma.max() < 1e-3 else ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
 

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage, sparse
 from scipy.sparse.linalg import cg
 
+from atlassegfm.resampling import antialiasing_sigma
 from atlassegfm.volume import bounding_box
 
 #: How far a voxel's say reaches where no edge is: L, this part of the label's depth (docs/decisions/0005-fusion.md).
@@ -98,9 +99,8 @@ def _usual(differences: np.ndarray, largest: float) -> float:
 
 def _shrunk(values: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """On fewer, larger voxels of the same field of view, smoothed against aliasing."""
-    factor = np.array(values.shape) / shape
-    smooth = ndimage.gaussian_filter(values.astype(np.float32, copy=False), np.sqrt(factor**2 - 1.0) / 2.0)
-    return _zoomed(smooth, shape)
+    sigma = antialiasing_sigma(np.array(values.shape) / shape)
+    return _zoomed(ndimage.gaussian_filter(values.astype(np.float32, copy=False), sigma), shape)
 
 
 def _zoomed(values: np.ndarray, shape: np.ndarray) -> np.ndarray:

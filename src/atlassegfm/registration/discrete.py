@@ -25,7 +25,7 @@ from atlassegfm.volume import Volume
 
 #: One after the other: how many voxels of the level become one, and the largest displacement along an axis in those.
 LOOKS = ((2, 3), (1, 2))
-#: A look at more voxels than this is left out, with a reach of two they take half a kilobyte each.
+#: A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
 MOST_VOXELS = 1_000_000
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
