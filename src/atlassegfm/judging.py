@@ -46,6 +46,8 @@ class LabelJudge:
         Per label the Dice that the method reached on the atlas itself.
     suspicions : sequence of str
         Why atlas and query do not go together.
+    roundtrips : mapping of int to float, optional
+        Dice of labels there and back, where that is known in place of `returned`.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class LabelJudge:
         backward: RegistrationResult | None = None,
         learnt: Mapping[int, float] | None = None,
         suspicions: Sequence[str] = (),
+        roundtrips: Mapping[int, float] | None = None,
     ) -> None:
         self._atlas, self._query, self._moved, self._returned = atlas, query, moved, returned
         self._forward, self._backward, self._learnt = forward, backward, learnt or {}
-        self._suspicions = tuple(suspicions)
+        self._suspicions, self._roundtrips = tuple(suspicions), roundtrips or {}
         # No narrower than a voxel of either image: what is compared has to be there in both.
         self._step_mm = max(1.0, *atlas.image.spacing.tolist(), *query.spacing.tolist())
         self._matrix, self._doubts = forward.transform.matrix, tuple(forward.metrics.get("doubts", ()))
@@ -77,7 +80,7 @@ class LabelJudge:
         m_fm: np.ndarray | None = None,
     ) -> None:
         """Judge one label from its probabilities (result, prior, model) on the part `box` of the query's grid."""
-        atlas, roundtrip = self._atlas.labels, None
+        atlas, roundtrip = self._atlas.labels, self._roundtrips.get(value)
         label = atlas.data == value
         if self._returned is not None:
             roundtrip = dice(self._returned.data == value, label, both_empty=0.0)

@@ -29,6 +29,7 @@ from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.resampling import warp_labels
 from atlassegfm.run import Progress, Run
 from atlassegfm.runtime import prepare_compute
+from atlassegfm.seating import seated, seats_wanted
 from atlassegfm.segmentation import Segmentation
 from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
 from atlassegfm.volume import Volume, bounding_box
@@ -143,6 +144,8 @@ def segment(
     suspicions = _suspicions(run)
     if session is None:
         return _finish(run, run.prior.labels, None, _judge_registration(run, suspicions))
+    if len(atlases) == 1 and seats_wanted(registration, options["registration_options"]):
+        _take_seats(run)
     backward = run.registered(teacher.atlas.image, query, "reverse registration", teacher.atlas)
     returned = warp_labels(run.prior.lesson, teacher.atlas.image.grid, backward.transform)
     run.lap("round trip")
@@ -187,6 +190,16 @@ def _prior(run: Run, atlases: Sequence[Atlas]) -> Prior:
     return found
 
 
+def _take_seats(run: Run) -> None:
+    """Labels looked for one by one, so that the model is prompted where they are."""
+    run.prior = seated(
+        run.prior, run.query, run.options["device"], lambda done: run.progress("looking for each label", done)
+    )
+    run.facts |= run.prior.facts
+    run.warnings += run.prior.warnings
+    run.lap("seats")
+
+
 def _judges(
     run: Run,
     returned: Volume | None = None,
@@ -198,7 +211,15 @@ def _judges(
     of, query = run.prior.teacher, run.query
     teacher = LabelJudge(of.atlas, query, of.moved, of.forward, returned, backward, reached, suspicions)
     stand_ins = run.prior.stand_ins.items()
-    others = {v: LabelJudge(r.atlas, query, r.moved, r.forward, suspicions=suspicions) for v, r in stand_ins}
+    others = {
+        v: LabelJudge(
+            *(r.atlas, query, r.moved, r.forward),
+            learnt=reached if r.atlas is of.atlas else None,
+            suspicions=suspicions,
+            roundtrips=r.roundtrips,
+        )
+        for v, r in stand_ins
+    }
     return Judges(teacher, others)
 
 

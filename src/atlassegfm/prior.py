@@ -30,11 +30,14 @@ class Reference:
         Query points to its points.
     moved : Volume
         Its image on the query's grid.
+    roundtrips : dict of int to float
+        Dice of labels there and back, where they went ways of their own.
     """
 
     atlas: Atlas
     forward: RegistrationResult
     moved: Volume
+    roundtrips: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, atlas: Atlas, forward: RegistrationResult, query: Volume) -> Reference:
@@ -55,7 +58,8 @@ class Prior:
     teacher : Reference
         The atlas that model and fusion learn from.
     stand_ins : dict of int to Reference
-        For labels that the teacher lacks: another atlas that has them.
+        For labels that the teacher lacks, another atlas that has them; for those that were looked for on their own
+        (`seating`), the same atlas under their own map.
     names, colours : dict
         Of all labels, ascending.
     volumes_ml : dict of int to float

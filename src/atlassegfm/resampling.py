@@ -6,7 +6,7 @@ lie outside the field of view and take the fill value (images) or background (la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy import ndimage
@@ -193,6 +193,27 @@ def warp_labels(labels: Volume, grid: Grid, transform: PointMap) -> Volume:
     See docs/decisions/0002-registration.md ("Carrying labels") and `carrying_method`.
     """
     return resample_labels(labels, grid, transform, method=carrying_method(labels.grid, grid, transform))
+
+
+def warp_labels_apart(labels: Volume, grid: Grid, transforms: Mapping[int, PointMap]) -> Volume:
+    """As `warp_labels`, each label through a transform of its own.
+
+    Parameters
+    ----------
+    labels : Volume
+        Label map with integer values; 0 is background.
+    grid : Grid
+        Grid of the result.
+    transforms : mapping of int to callable
+        Per label that is carried: world points of `grid` to world points of `labels`, RAS+ mm.
+    """
+    competition = LabelCompetition(grid.shape, labels.data.dtype)
+    for value, transform in transforms.items():
+        method = carrying_method(labels.grid, grid, transform)
+        found = label_membership_crop(labels, value, grid, transform, method=method)
+        if found is not None:
+            competition.add(value, found[1], found[0])
+    return Volume(competition.result(), grid)
 
 
 def carrying_method(source: Grid, grid: Grid, transform: PointMap) -> str:

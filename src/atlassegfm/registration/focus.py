@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.linear import Fit, LinearProblem, distinct, optimise
 from atlassegfm.volume import Volume, bounding_box
 
@@ -93,10 +93,4 @@ def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus) -> list[Fit
 
 def _part(image: Volume, points: np.ndarray) -> Volume:
     """The image within `MARGIN_MM` of the box that the world points (N, 3) span along its axes; never empty."""
-    at = image.grid.to_voxel(points)
-    margin = MARGIN_MM / image.spacing
-    last = np.array(image.grid.shape) - 1
-    low = np.clip(np.floor(at.min(axis=0) - margin), 0, last).astype(int)
-    high = np.clip(np.ceil(at.max(axis=0) + margin), 0, last).astype(int)
-    box = tuple(slice(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True))
-    return Volume(np.ascontiguousarray(image.data[box]), image.grid.cropped(box))
+    return around(image, points, MARGIN_MM / image.spacing)

@@ -142,3 +142,13 @@ def coarse_copies(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, V
     longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))
     spacing = max(longest / voxels, float(fixed.spacing[0]))
     return working_copy(fixed, spacing), working_copy(moving, spacing)
+
+
+def around(image: Volume, points: np.ndarray, margin: float | np.ndarray) -> Volume:
+    """The part of an image within `margin` voxels of the box of world points (N, 3) along its axes; never empty."""
+    at = image.grid.to_voxel(points)
+    last = np.array(image.grid.shape) - 1
+    low = np.clip(np.floor(at.min(axis=0) - margin), 0, last).astype(int)
+    high = np.clip(np.ceil(at.max(axis=0) + margin), 0, last).astype(int)
+    box = tuple(slice(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    return Volume(np.ascontiguousarray(image.data[box]), image.grid.cropped(box))

@@ -148,6 +148,8 @@ class OwnOptions:
     ----------
     quality : {"fast", "default", "best"}
         See `builtin.PLANS`.
+    seats : bool
+        Whether `segment` then looks for the labels one by one before it prompts a model; see `seat`.
 
     Raises
     ------
@@ -156,6 +158,7 @@ class OwnOptions:
     """
 
     quality: str = "default"
+    seats: bool = True
 
     def __post_init__(self) -> None:
         if self.quality not in QUALITIES:

@@ -1,0 +1,294 @@
+"""Organs looked for one by one: they slide past each other, and one smooth map of the whole body cannot follow.
+
+After the images have been registered as wholes, the surroundings of a label are registered again on their own, from
+places all around the one where the label came to lie. Each way is a search for large displacements (`discrete`) and a
+few greedy steps (`level`), on voxels that are large for the label. How unlike the surroundings of the carried label are
+to those of the label in the atlas (mean squared difference of `mind`) tells which way came to the right place; it tells
+that better than the similarity that the steps climb (docs/decisions/0016-seats.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from atlassegfm.overlap import dice
+from atlassegfm.registration.discrete import LOOKS, DiscreteSearch, Look
+from atlassegfm.registration.grids import around, working_copy
+from atlassegfm.registration.level import DeformableSettings, Level, upsampled
+from atlassegfm.registration.mind import mind_ssc
+from atlassegfm.registration.transform import Affine, Displacement, Transform
+from atlassegfm.registration.unfold import unfolded
+from atlassegfm.resampling import resample_image
+from atlassegfm.volume import Grid, Volume, bounding_box
+
+#: Voxels along the label's longest edge on the coarse level; the fine one has twice as many, if the scan has them.
+VOXELS = 28
+#: The coarse voxels are larger than the registration's finest ones by this factor at least.
+COARSER = 1.5
+#: Starts lie so far around the carried label along an axis, as part of its shortest edge, but no farther than this.
+STEP_PART, STEP_MM = 0.35, 18.0
+#: The same for starts aside along one, two and three axes at once.
+STEP_ALONG = (1.0, 1.0, 0.9, 0.8)
+#: Ways that are gone a second time, and those of them that are taken to the fine level.
+AGAIN, FINE = 9, 3
+#: How they search on the fine level (see `discrete.LOOKS`): what is left to find there are details.
+FINE_LOOKS = ((1, 1),)
+#: Greedy steps on either level.
+STEPS, FINE_STEPS = 20, 30
+#: Surroundings in coarse voxels: those compared, and what is cut out of the fixed and of the moving image.
+NEAR, FIXED_MARGIN, MOVING_MARGIN = 2.0, 4.0, 8.0
+#: Fewest coarse voxels along an edge of what is cut out.
+FEWEST_VOXELS = 6
+
+_KNOBS = DeformableSettings(factors=(1,), iterations=(STEPS,))
+
+
+@dataclass(frozen=True, eq=False)
+class Seat:
+    """Where a label was found when it was looked for on its own.
+
+    Parameters
+    ----------
+    transform : Transform
+        Fixed to moving world points, RAS+ mm, for the label and its surroundings.
+    grid : Grid
+        The part of the fixed image that it holds for.
+    moved_mm : float
+        From where the registration had put the label's middle.
+    before, after : float
+        How unlike the surroundings are, under the registration and under `transform`: mean squared difference of
+        MIND-SSC on both levels together.
+    apart : Volume
+        Distance in mm of the maps there and back, on a grid over that part of the fixed image.
+    roundtrip : float
+        Dice of the label as both maps carry it.
+    """
+
+    transform: Transform
+    grid: Grid
+    moved_mm: float
+    before: float
+    after: float
+    apart: Volume
+    roundtrip: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Surroundings at one resolution: the fixed image, the moving image and the label's share of its voxels."""
+
+    fixed: Volume
+    moving: Volume
+    label: torch.Tensor
+    device: torch.device
+
+    @classmethod
+    def of(cls, fixed: Volume, moving: Volume, label: Volume, spacing: float, device: torch.device) -> _Pair:
+        fixed, moving = (v if _is(v, spacing) else working_copy(v, spacing) for v in (fixed, moving))
+        share = resample_image(label, moving.grid, antialias=True)
+        return cls(fixed, moving, torch.as_tensor(share.data, device=device), device)
+
+    def cut(self, points: np.ndarray) -> _Pair:
+        """The same with the fixed image cut down to `FIXED_MARGIN` around world points."""
+        return _Pair(around(self.fixed, points, FIXED_MARGIN), self.moving, self.label, self.device)
+
+    def level(self, matrix: np.ndarray) -> Level:
+        return Level(self.fixed, self.moving, matrix, self.device)
+
+    def searched(self, matrix: np.ndarray, u: torch.Tensor, looks: Sequence[Look]) -> torch.Tensor:
+        """The displacement that a search from `u` on finds."""
+        images = self.fixed, self.moving
+        return DiscreteSearch(images, images, self.device, looks).displacement(matrix, u)
+
+    def unlikeness(self, matrix: np.ndarray, u: torch.Tensor, near: float) -> tuple[float, np.ndarray]:
+        """How unlike both are within `near` voxels of the label under `u` and the matrix, and the label's mask there.
+
+        Infinite where nothing of the label is left.
+        """
+        level = self.level(matrix)
+        image, share = level.ops.warp(torch.stack([level.m, self.label]), level.to_moving, u)[0]
+        mask = share.cpu().numpy() >= 0.5
+        if not mask.any():
+            return np.inf, mask
+        difference = (mind_ssc(level.f) - mind_ssc(image)).square().mean(dim=0).cpu().numpy()
+        close = ndimage.distance_transform_edt(~mask) < near
+        return float(difference[close].mean(dtype=np.float64)), mask
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """One start and how far it has come: the coarse displacement in voxels of its pair, and how unlike both are."""
+
+    pair: _Pair
+    matrix: np.ndarray
+    u: torch.Tensor
+    unlike: float
+
+
+class SeatSearch:
+    """The search for labels one by one, for one registered pair of images.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Working copies of the registration's finest spacing, isotropic, intensities scaled to [0, 1].
+    forward : Transform
+        The registration: fixed to moving world points, RAS+ mm.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(self, fixed: Volume, moving: Volume, forward: Transform, device: torch.device) -> None:
+        self._fixed, self._moving, self._forward, self._device = fixed, moving, forward, device
+
+    def find(self, label: Volume, carried: Volume) -> Seat | None:
+        """A better place for a label, or None if none was found.
+
+        Parameters
+        ----------
+        label : Volume
+            The label on the moving image's own grid: non-zero inside, some voxels at least.
+        carried : Volume
+            What the registration made of it on the fixed image's own grid, not empty.
+        """
+        there, here = _points(label), _points(carried)
+        extent = np.ptp(there, axis=0) + label.spacing.max()
+        spacing = max(COARSER * float(self._fixed.spacing[0]), float(extent.max()) / VOXELS)
+        middles = here.mean(axis=0), there.mean(axis=0)
+        step = min(STEP_MM, STEP_PART * float(extent.min()))
+        starts = [_aside(self._forward.matrix, middles, step * np.array(d)) for d in _directions()]
+        images = self._cut_out(label, there, [self._forward.matrix, *starts], here, spacing)
+        coarse = _Pair.of(*images, spacing, self._device)
+        if min(coarse.fixed.grid.shape) < FEWEST_VOXELS:
+            return None
+        registered = self._registered(coarse, here)
+        ways = _side_by_side(lambda matrix: _first(coarse, matrix, there), starts)
+        ways = sorted((w for w in ways if w is not None), key=lambda way: way.unlike)[:AGAIN]
+        ways = sorted(_side_by_side(_farther, [registered, *ways]), key=lambda way: way.unlike)[:FINE]
+        return self._best(registered, ways, images, middles[0])
+
+    def _cut_out(
+        self, label: Volume, there: np.ndarray, matrices: Sequence[np.ndarray], here: np.ndarray, spacing: float
+    ) -> tuple[Volume, Volume, Volume]:
+        """Fixed and moving image and the label, as much of each as any way may need."""
+        corners = np.array(list(product(*zip(there.min(axis=0), there.max(axis=0), strict=True))))
+        reached = np.concatenate([here, *(Affine(np.linalg.inv(matrix))(corners) for matrix in matrices)])
+        fixed = around(self._fixed, reached, FIXED_MARGIN * spacing / self._fixed.spacing[0])
+        moving = around(self._moving, there, MOVING_MARGIN * spacing / self._moving.spacing[0])
+        box = bounding_box(label.data, margin=3)
+        own = Volume((label.data[box] > 0).astype(np.float32), label.grid.cropped(box))
+        return fixed, moving, own
+
+    def _registered(self, coarse: _Pair, here: np.ndarray) -> _Way:
+        """What the registration says, as a way that has come to its end."""
+        pair, matrix = coarse.cut(here), self._forward.matrix
+        u = self._told(pair, matrix)
+        return _Way(pair, matrix, u, pair.unlikeness(matrix, u, NEAR)[0])
+
+    def _told(self, pair: _Pair, matrix: np.ndarray) -> torch.Tensor:
+        """The registration as a displacement in voxels of the pair's fixed image, to be followed by the matrix."""
+        grid = pair.fixed.grid
+        world = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
+        before = Affine(np.linalg.inv(matrix))(self._forward(world))
+        vectors = (before - world) @ np.linalg.inv(grid.affine[:3, :3]).T
+        return torch.as_tensor(np.ascontiguousarray(np.moveaxis(vectors, -1, 0), dtype=np.float32)).to(self._device)
+
+    def _best(
+        self, registered: _Way, ways: Sequence[_Way], images: tuple[Volume, Volume, Volume], middle: np.ndarray
+    ) -> Seat | None:
+        """The best of the ways on the fine level, if it convinces."""
+        coarse = float(registered.pair.fixed.spacing[0])
+        spacing = max(float(self._fixed.spacing[0]), coarse / 2.0)
+        fine = _Pair.of(*images, spacing, self._device)
+        near = NEAR * coarse / spacing
+        own = _cut_alike(fine, registered)
+        before = registered.unlike + own.unlikeness(registered.matrix, self._told(own, registered.matrix), near)[0]
+        ends = _side_by_side(lambda way: _refined(fine, way, near), ways)
+        way, end, mask = min(((w, *e) for w, e in zip(ways, ends, strict=True)), key=lambda found: found[1].unlike)
+        after = way.unlike + end.unlike
+        if not after < before:
+            return None
+        grid = end.pair.fixed.grid
+        vectors = np.moveaxis(end.u.cpu().numpy(), 0, -1) @ grid.affine[:3, :3].T.astype(np.float32)
+        field = Displacement(grid, np.ascontiguousarray(vectors, dtype=np.float32))
+        moved = float(np.linalg.norm(grid.to_world(np.argwhere(mask)).mean(axis=0) - middle))
+        return Seat(Transform((field, Affine(end.matrix))), grid, moved, before, after, *_there_and_back(way))
+
+
+def _directions() -> list[tuple[float, float, float]]:
+    """The place itself and the 26 around it."""
+    return [tuple(STEP_ALONG[np.count_nonzero(d)] * float(x) for x in d) for d in product((-1, 0, 1), repeat=3)]
+
+
+def _aside(matrix: np.ndarray, middles: tuple[np.ndarray, np.ndarray], step: np.ndarray) -> np.ndarray:
+    """The matrix with another shift: it takes the place `step` mm from the first middle to the second one."""
+    out = matrix.copy()
+    out[:3, 3] = middles[1] - matrix[:3, :3] @ (middles[0] + step)
+    return out
+
+
+def _first(coarse: _Pair, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
+    """A way from its start; None where that lies outside the fixed image."""
+    pair = coarse.cut(Affine(np.linalg.inv(matrix))(there))
+    if min(pair.fixed.grid.shape) < FEWEST_VOXELS:
+        return None
+    return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf))
+
+
+def _farther(way: _Way) -> _Way:
+    """A search and some steps from where the way has come to."""
+    u = way.pair.searched(way.matrix, way.u, LOOKS)
+    u = way.pair.level(way.matrix).forward(u, STEPS, _KNOBS).displacement
+    return _Way(way.pair, way.matrix, u, way.pair.unlikeness(way.matrix, u, NEAR)[0])
+
+
+def _refined(fine: _Pair, way: _Way, near: float) -> tuple[_Way, np.ndarray]:
+    """The way on fine voxels, and the label's mask at its end."""
+    pair = _cut_alike(fine, way)
+    level = pair.level(way.matrix)
+    u = upsampled(level.ops, way.u, way.pair.fixed.grid, pair.fixed.grid)
+    u = level.forward(pair.searched(way.matrix, u, FINE_LOOKS), FINE_STEPS, _KNOBS).displacement
+    u, _ = unfolded(level.ops, u)
+    unlike, mask = pair.unlikeness(way.matrix, u, near)
+    return _Way(pair, way.matrix, u, unlike), mask
+
+
+def _cut_alike(fine: _Pair, way: _Way) -> _Pair:
+    """The fine pair, its fixed image over the field of view of the way's."""
+    fixed = around(fine.fixed, way.pair.fixed.grid.corners, 0.0)
+    return _Pair(fixed, fine.moving, fine.label, fine.device)
+
+
+def _there_and_back(way: _Way) -> tuple[Volume, float]:
+    """Distance in mm of the maps there and back at the end of a way, on its coarse grid; the label's Dice by both."""
+    level, grid = way.pair.level(way.matrix), way.pair.fixed.grid
+    two = level.both_ways(way.u, STEPS, _KNOBS)
+    carried = [
+        level.ops.warp(way.pair.label[None], level.to_moving, u)[0][0] for u in (two.there.displacement, two.back)
+    ]
+    there, back = (share.cpu().numpy() >= 0.5 for share in carried)
+    apart = Volume(two.distance.cpu().numpy() * np.float32(grid.spacing[0]), grid)
+    return apart, dice(there, back, both_empty=0.0)
+
+
+def _side_by_side(work: Callable, items: Iterable) -> list:
+    """``[work(item) for item in items]``, in as many threads as torch would use."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(work, items))
+
+
+def _points(mask: Volume) -> np.ndarray:
+    """World points (N, 3) of the non-zero voxels."""
+    return mask.grid.to_world(np.argwhere(mask.data))
+
+
+def _is(image: Volume, spacing: float) -> bool:
+    """Whether the image has voxels of that size already."""
+    return bool(np.allclose(image.spacing, spacing, rtol=1e-6))
