@@ -44,6 +44,13 @@ FINE_LOOKS = ((1, 1),)
 STEPS, FINE_STEPS = 20, 30
 #: Surroundings in coarse voxels: those compared, and what is cut out of the fixed and of the moving image.
 NEAR, FIXED_MARGIN, MOVING_MARGIN = 2.0, 4.0, 8.0
+#: A seat has to be less unlike than what the registration says by so much, on both levels together: interpolation alone
+#: makes a fifth of that to a half.
+LEAST_GAIN = 0.005
+#: No other place is looked for where the registered label's surroundings are less unlike on the coarse level.
+ALIKE = 0.02
+#: Dice of the label in its seat and as registered from which on both say the same.
+SAME = 0.95
 #: Fewest coarse voxels along an edge of what is cut out.
 FEWEST_VOXELS = 6
 
@@ -169,6 +176,8 @@ class SeatSearch:
         if min(coarse.fixed.grid.shape) < FEWEST_VOXELS:
             return None
         registered = self._registered(coarse, here)
+        if registered.unlike < ALIKE:
+            return None
         ways = _side_by_side(lambda matrix: _first(coarse, matrix, there), starts)
         ways = sorted((w for w in ways if w is not None), key=lambda way: way.unlike)[:AGAIN]
         ways = sorted(_side_by_side(_farther, [registered, *ways]), key=lambda way: way.unlike)[:FINE]
@@ -213,7 +222,8 @@ class SeatSearch:
         ends = _side_by_side(lambda way: _refined(fine, way, near), ways)
         way, end, mask = min(((w, *e) for w, e in zip(ways, ends, strict=True)), key=lambda found: found[1].unlike)
         after = way.unlike + end.unlike
-        if not after < before:
+        told = end.pair.unlikeness(end.matrix, self._told(end.pair, end.matrix), near)[1]
+        if not after < before - LEAST_GAIN or dice(mask, told) >= SAME:
             return None
         grid = end.pair.fixed.grid
         vectors = np.moveaxis(end.u.cpu().numpy(), 0, -1) @ grid.affine[:3, :3].T.astype(np.float32)

@@ -1,0 +1,133 @@
+"""Labels that can slide are looked for one by one; the others, and what the user turned off, stay as registered."""
+
+import numpy as np
+import pytest
+
+from atlassegfm import seating
+from atlassegfm.atlas import Atlas
+from atlassegfm.overlap import dice
+from atlassegfm.pipeline import segment
+from atlassegfm.prior import prior_of_one
+from atlassegfm.registration.result import RegistrationResult
+from atlassegfm.registration.transform import Affine, Transform
+from atlassegfm.seating import movable, seated, seats_wanted
+from atlassegfm.volume import Volume
+from tests.sliding import GRID, SLID, label, organ, scan
+
+#: A second label in a corner of the image, which stays where it is.
+CORNER = (slice(4, 14), slice(4, 14), slice(4, 14))
+
+
+def two_labels(shift=(0.0, 0.0, 0.0)):
+    labels = label(shift)
+    labels.data[CORNER] = 2
+    return labels
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return Atlas(scan(), two_labels(), {1: "organ", 2: "corner"})
+
+
+@pytest.fixture(scope="module")
+def prior(atlas):
+    still = RegistrationResult(Transform((Affine(np.eye(4)),)), {"doubts": []})
+    return prior_of_one(atlas, still, scan(SLID, seed=8))
+
+
+@pytest.fixture(scope="module")
+def better(prior):
+    return seated(prior, scan(SLID, seed=8), "cpu")
+
+
+def test_only_the_label_that_slid_is_moved(prior, better):
+    assert dice(prior.labels.data == 1, organ(SLID)) < 0.35
+    assert dice(better.labels.data == 1, organ(SLID)) > 0.9
+    np.testing.assert_array_equal(better.labels.data == 2, prior.labels.data == 2)
+    assert list(better.facts["seats"]) == ["1"]
+
+
+def test_the_user_is_told_of_a_label_found_far_away(better):
+    (told,) = better.warnings
+    assert told.startswith("organ: looked for on its own and found 1") and "mm from where" in told
+    facts = better.facts["seats"]["1"]
+    assert facts["moved_mm"] == pytest.approx(np.linalg.norm(SLID), abs=2.0)
+    assert facts["unlike"] < facts["unlike_before"]
+
+
+def test_the_lesson_stays_what_the_registration_says(prior, better):
+    np.testing.assert_array_equal(better.lesson.data, prior.labels.data)
+
+
+def test_a_label_that_was_moved_is_judged_by_its_own_map(prior, better):
+    reference = better.reference(1)
+    assert better.reference(2).forward is prior.teacher.forward
+    assert reference.forward is not prior.teacher.forward
+    assert reference.atlas is prior.teacher.atlas
+    assert reference.roundtrips[1] > 0.8
+    # The atlas's image lies on the query where the organ is now, too.
+    inside = organ(SLID)
+    assert abs(reference.moved.data[inside].mean() - scan(SLID, seed=8).data[inside].mean()) < 0.04
+    assert abs(prior.teacher.moved.data[inside].mean() - scan(SLID, seed=8).data[inside].mean()) > 0.1
+
+
+def test_where_nothing_is_better_the_prior_is_the_same(atlas):
+    still = RegistrationResult(Transform((Affine(np.eye(4)),)))
+    there = prior_of_one(atlas, still, scan(seed=9))
+    assert seated(there, scan(seed=9), "cpu") is there
+
+
+def test_a_label_that_was_lost_is_left_alone(prior):
+    labels = prior.labels.data.copy()
+    labels[labels == 1] = 0
+    gone = type(prior)(**{**vars(prior), "labels": prior.labels.with_data(labels)})
+    assert seated(gone, scan(SLID, seed=8), "cpu") is gone
+
+
+def test_labels_grown_together_and_large_ones_do_not_slide():
+    data = np.zeros((20, 20, 20), dtype=np.uint8)
+    data[2:4, 2:6, 2:6] = 1  # two halves of a block
+    data[4:6, 2:6, 2:6] = 2
+    data[12:16, 12:16, 12:16] = 3  # alone
+    data[12:16, 16, 12:16] = 4  # lies on the third with a third of its surface, which that one hardly feels
+    assert movable(Volume(data, GRID.cropped((slice(0, 20),) * 3))) == [3]
+    data[:] = 0
+    data[0:12, 0:12, 0:12] = 5
+    assert movable(Volume(data, GRID.cropped((slice(0, 20),) * 3))) == []
+
+
+def test_shares_of_a_surface():
+    data = np.zeros((6, 6, 6), dtype=np.int16)
+    data[1:3, 2:4, 2:4] = 300
+    data[3:5, 2:4, 2:4] = 7
+    # A cube of 24 faces each, 4 of them in common.
+    assert seating._shared_surface(data) == {7: pytest.approx(1 / 6), 300: pytest.approx(1 / 6)}
+
+
+@pytest.mark.parametrize(
+    ("registration", "options", "wanted"),
+    [
+        ("default", {}, True),
+        ("default", {"quality": "fast"}, True),
+        ("default", {"seats": False}, False),
+        ("affine", {}, False),
+        ("greedy", {}, False),
+        ("voxelmorph", {}, False),
+    ],
+)
+def test_which_registrations_are_followed_by_it(registration, options, wanted):
+    assert seats_wanted(registration, options) is wanted
+
+
+@pytest.mark.parametrize("seats", [True, False])
+def test_in_the_pipeline(atlas, seats):
+    query = scan(SLID, seed=8)
+    result = segment(atlas, query, model="builtin-trees", seed=0, registration_options={"seats": seats})
+    assert ("seats" in result.report["timings"]) is seats
+    if "seats" in result.report:
+        assert seats
+    assert result.labels.grid.matches(query.grid)
+
+
+def test_registration_alone_is_left_as_it_is(atlas):
+    assert "seats" not in segment(atlas, scan(SLID, seed=8), model="none").report["timings"]
