@@ -333,6 +333,7 @@ def _finish(run: Run, labels: Volume, alone: Volume | None, verdicts: dict[int, 
     ]
     warnings = [*prior.notices, *run.query.meta.get("notices", ()), *run.warnings]
     warnings += [f"{e['name']}: {e['quality']['word']}" for e in entries if e["quality"]["word"] == DO_NOT_USE]
+    registered = prior.labels if prior.registered is None else prior.registered
     report = {
         "parameters": run.options,
         "labels": entries,
@@ -342,7 +343,7 @@ def _finish(run: Run, labels: Volume, alone: Volume | None, verdicts: dict[int, 
     }
     return Segmentation(
         labels=Volume(labels.data.astype(dtype), labels.grid),
-        atlas_labels=Volume(prior.labels.data.astype(dtype), labels.grid),
+        atlas_labels=Volume(registered.data.astype(dtype), labels.grid),
         model_labels=None if alone is None else Volume(alone.data.astype(dtype), labels.grid),
         names=dict(prior.names),
         colours=dict(prior.colours),

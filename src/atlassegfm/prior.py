@@ -68,6 +68,8 @@ class Prior:
         JSON-ready, for the report.
     warnings, notices : list of str
         What the user should know of the registrations, and of the atlases themselves.
+    registered : Volume or None
+        What the registration alone says, where `labels` has been changed since.
     """
 
     labels: Volume
@@ -80,6 +82,7 @@ class Prior:
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    registered: Volume | None = None
 
     def reference(self, value: int) -> Reference:
         """The atlas to compare a label with."""

@@ -113,6 +113,7 @@ def seated(prior: Prior, query: Volume, device: str, tick: Tick = lambda fractio
         stand_ins={**prior.stand_ins, **references},
         facts={**prior.facts, "seats": {str(v): _facts(s) for v, s in seats.items()}},
         warnings=[*prior.warnings, *far],
+        registered=prior.labels,
     )
 
 

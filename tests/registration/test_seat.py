@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from tests.sliding import GRID, SLID, label, organ, scan
 
 from atlassegfm.overlap import dice
 from atlassegfm.registration.seat import SeatSearch
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import warp_labels
 from atlassegfm.volume import Grid, Volume
-from tests.sliding import GRID, SLID, label, organ, scan
 
 CPU = torch.device("cpu")
 STILL = Transform((Affine(np.eye(4)),))
@@ -37,7 +37,8 @@ def test_what_is_said_of_a_seat(seat):
     assert seat.apart.data.mean() < 2.0
     # It holds for the organ and its surroundings, and for no more than these.
     at = seat.grid.to_voxel(GRID.to_world(np.argwhere(organ(SLID))))
-    assert at.min() >= 0 and (at <= np.array(seat.grid.shape) - 1).all()
+    assert at.min() >= 0
+    assert (at <= np.array(seat.grid.shape) - 1).all()
     assert seat.grid.size < 0.5 * GRID.size
 
 
