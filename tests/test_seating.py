@@ -10,10 +10,12 @@ from atlassegfm.overlap import dice
 from atlassegfm.pipeline import segment
 from atlassegfm.prior import prior_of_one
 from atlassegfm.registration.result import RegistrationResult
+from atlassegfm.registration.seat import Seat
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.seating import movable, seated, seats_wanted
 from atlassegfm.volume import Volume
 
+STILL = Transform((Affine(np.eye(4)),))
 #: A second label in a corner of the image, which stays where it is.
 CORNER = (slice(4, 14), slice(4, 14), slice(4, 14))
 
@@ -31,8 +33,7 @@ def atlas():
 
 @pytest.fixture(scope="module")
 def prior(atlas):
-    still = RegistrationResult(Transform((Affine(np.eye(4)),)), {"doubts": []})
-    return prior_of_one(atlas, still, scan(SLID, seed=8))
+    return prior_of_one(atlas, RegistrationResult(STILL, {"doubts": []}), scan(SLID, seed=8))
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +76,15 @@ def test_a_label_that_was_moved_is_judged_by_its_own_map(prior, better):
 
 
 def test_where_nothing_is_better_the_prior_is_the_same(atlas):
-    still = RegistrationResult(Transform((Affine(np.eye(4)),)))
-    there = prior_of_one(atlas, still, scan(seed=9))
+    there = prior_of_one(atlas, RegistrationResult(STILL), scan(seed=9))
     assert seated(there, scan(seed=9), "cpu") is there
 
 
-def test_a_label_that_was_lost_is_left_alone(prior):
-    labels = prior.labels.data.copy()
-    labels[labels == 1] = 0
-    gone = type(prior)(**{**vars(prior), "labels": prior.labels.with_data(labels)})
+def test_labels_that_left_the_query_are_left_alone(atlas):
+    away = np.eye(4)
+    away[0, 3] = 500.0
+    gone = prior_of_one(atlas, RegistrationResult(Transform((Affine(away),))), scan(SLID, seed=8))
+    assert not gone.labels.data.any()
     assert seated(gone, scan(SLID, seed=8), "cpu") is gone
 
 
@@ -105,6 +106,20 @@ def test_shares_of_a_surface():
     data[3:5, 2:4, 2:4] = 7
     # A cube of 24 faces each, 4 of them in common.
     assert seating._shared_surface(data) == {7: pytest.approx(1 / 6), 300: pytest.approx(1 / 6)}
+
+
+def test_a_label_that_moved_is_looked_for_again_from_there():
+    """What the two searches find adds up; where the second finds nothing the first stands."""
+
+    def seat(x, before, after):
+        return Seat(STILL, GRID, np.array([x, 0.0, 0.0]), before, after, scan(), 0.9)
+
+    first, second = seat(8.0, 0.3, 0.2), seat(6.0, 0.19, 0.1)
+    found = seating._farther(first, label(), lambda own, transform: second)
+    assert (found.moved_mm, found.before, found.after) == (14.0, 0.3, 0.1)
+    assert seating._farther(first, label(), lambda own, transform: None) is first
+    near = seat(3.0, 0.3, 0.2)
+    assert seating._farther(near, label(), lambda own, transform: second) is near
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,19 @@ from atlassegfm.prior import Prior, Reference
 from atlassegfm.registration.options import OwnOptions
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult
-from atlassegfm.resampling import resample_image, warp_labels_apart
+from atlassegfm.resampling import resample_image, warp_labels, warp_labels_apart
 from atlassegfm.volume import Volume, bounding_box
 
 if TYPE_CHECKING:
     from atlassegfm.registration.seat import Seat
+    from atlassegfm.registration.transform import Transform
 
 #: A label that shares so much of its surface with one other does not slide past it.
 TOUCHING = 0.25
 #: A label whose box fills so much of its image is what the registration of the whole image has looked at.
 LARGE = 0.1
+#: A label that was found farther away than this is looked for once more from there.
+AGAIN_MM = 5.0
 #: The user is told of a label that was found farther than this from where the registration had put it.
 FAR_MM = 10.0
 
@@ -127,18 +130,29 @@ def _found(prior: Prior, query: Volume, device: str, tick: Tick) -> dict[int, Se
 
     image, labels = prior.teacher.atlas.image, prior.teacher.atlas.labels
     spacing = prior.teacher.forward.metrics.get("working_spacing_mm") or working_spacing(query, image)
-    copies = (scaled_copy(scan, spacing) for scan in (query, image))
-    search = SeatSearch(*copies, prior.teacher.forward.transform, torch.device(device))
+    copies = scaled_copy(query, spacing), scaled_copy(image, spacing)
+
+    def search(label: Volume, transform: Transform) -> Seat | None:
+        carried = warp_labels(label, query.grid, transform)
+        # Where nothing of a label has arrived there is nowhere to begin.
+        return SeatSearch(*copies, transform, torch.device(device)).find(label, carried) if carried.data.any() else None
+
     wanted, seats = movable(labels), {}
     for number, value in enumerate(wanted):
         tick(number / len(wanted))
-        carried = prior.labels.data == value
-        if not carried.any():
-            continue  # nowhere to begin
-        seat = search.find(labels.with_data(labels.data == value), prior.labels.with_data(carried))
+        label = labels.with_data((labels.data == value).astype(np.uint8))
+        seat = search(label, prior.teacher.forward.transform)
         if seat is not None:
-            seats[value] = seat
+            seats[value] = _farther(seat, label, search)
     return seats
+
+
+def _farther(seat: Seat, label: Volume, search: Callable[[Volume, Transform], Seat | None]) -> Seat:
+    """The seat, or where its label had to be moved far, what is found from there, if that is better still."""
+    again = search(label, seat.transform) if seat.moved_mm > AGAIN_MM else None
+    if again is None:
+        return seat
+    return replace(again, before=seat.before, shift=seat.shift + again.shift)
 
 
 def _moved(of: Reference, labels: Volume, seats: Mapping[int, Seat]) -> Volume:

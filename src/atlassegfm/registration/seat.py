@@ -67,8 +67,8 @@ class Seat:
         Fixed to moving world points, RAS+ mm, for the label and its surroundings.
     grid : Grid
         The part of the fixed image that it holds for.
-    moved_mm : float
-        From where the registration had put the label's middle.
+    shift : numpy.ndarray, shape (3,)
+        Of the label's middle from where the registration had put it, RAS+ mm.
     before, after : float
         How unlike the surroundings are, under the registration and under `transform`: mean squared difference of
         MIND-SSC on both levels together.
@@ -80,11 +80,16 @@ class Seat:
 
     transform: Transform
     grid: Grid
-    moved_mm: float
+    shift: np.ndarray
     before: float
     after: float
     apart: Volume
     roundtrip: float
+
+    @property
+    def moved_mm(self) -> float:
+        """Length of the shift."""
+        return float(np.linalg.norm(self.shift))
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,8 +233,8 @@ class SeatSearch:
         grid = end.pair.fixed.grid
         vectors = np.moveaxis(end.u.cpu().numpy(), 0, -1) @ grid.affine[:3, :3].T.astype(np.float32)
         field = Displacement(grid, np.ascontiguousarray(vectors, dtype=np.float32))
-        moved = float(np.linalg.norm(grid.to_world(np.argwhere(mask)).mean(axis=0) - middle))
-        return Seat(Transform((field, Affine(end.matrix))), grid, moved, before, after, *_there_and_back(way))
+        shift = grid.to_world(np.argwhere(mask)).mean(axis=0) - middle
+        return Seat(Transform((field, Affine(end.matrix))), grid, shift, before, after, *_there_and_back(way))
 
 
 def _directions() -> list[tuple[float, float, float]]:
