@@ -17,7 +17,6 @@ from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
 from atlassegfm.fusion.base import Fusion
-from atlassegfm.judging import LabelJudge
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
 from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.registry import create_model, model_info
@@ -25,7 +24,7 @@ from atlassegfm.options import told
 from atlassegfm.prior import Prior, prior_of_one, prior_of_several
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
-from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.registration.result import Settings
 from atlassegfm.resampling import warp_labels
 from atlassegfm.run import Progress, Run
 from atlassegfm.runtime import prepare_compute
@@ -157,7 +156,7 @@ def segment(
     run.lap("customise")
     fusions = _fit_fusions(run, session, support)
     reached = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
-    judge_label = _judges(run, returned, backward, reached, suspicions)
+    judge_label = Judges.of(run.prior, query, returned, backward, reached, suspicions)
     run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
     labels, alone = _segment_labels(run, session, fusions, judge_label)
     info = model_info(model)
@@ -198,29 +197,6 @@ def _take_seats(run: Run) -> None:
     run.facts |= run.prior.facts
     run.warnings += run.prior.warnings
     run.lap("seats")
-
-
-def _judges(
-    run: Run,
-    returned: Volume | None = None,
-    backward: RegistrationResult | None = None,
-    reached: Mapping[int, float] | None = None,
-    suspicions: Sequence[str] = (),
-) -> Judges:
-    """Verdicts by the atlas that taught the model; on labels that it lacks, by others."""
-    of, query = run.prior.teacher, run.query
-    teacher = LabelJudge(of.atlas, query, of.moved, of.forward, returned, backward, reached, suspicions)
-    stand_ins = run.prior.stand_ins.items()
-    others = {
-        v: LabelJudge(
-            *(r.atlas, query, r.moved, r.forward),
-            learnt=reached if r.atlas is of.atlas else None,
-            suspicions=suspicions,
-            roundtrips=r.roundtrips,
-        )
-        for v, r in stand_ins
-    }
-    return Judges(teacher, others)
 
 
 def _session(options: dict[str, Any], weights: str | Path | None, sha256: str | None) -> SegmentationModel | None:
@@ -271,7 +247,8 @@ def _suspicions(run: Run) -> list[str]:
 
 def _judge_registration(run: Run, suspicions: list[str]) -> dict[int, Quality]:
     """Verdicts when registration is all there is."""
-    judge_label, prior = _judges(run, suspicions=suspicions), run.prior.labels
+    judge_label = Judges.of(run.prior, run.query, suspicions=suspicions)
+    prior = run.prior.labels
     for value in run.prior.names:
         mask = (prior.data == value).astype(np.float32)
         box = bounding_box(mask, margin=np.ceil(FUSION_MARGIN_MM / prior.spacing).astype(int))
