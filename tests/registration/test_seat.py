@@ -6,6 +6,7 @@ import torch
 from tests.sliding import GRID, SLID, label, organ, scan
 
 from atlassegfm.overlap import dice
+from atlassegfm.registration import seat as seat_room
 from atlassegfm.registration.seat import SeatSearch
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import warp_labels
@@ -72,3 +73,18 @@ def test_too_thin_an_image_is_left_alone():
     box = (slice(0, GRID.shape[0]), slice(0, GRID.shape[1]), slice(22, 25))
     fixed, moving, own = (Volume(v.data[box].copy(), GRID.cropped(box)) for v in (scan(SLID), scan(), label()))
     assert search(fixed, moving).find(own, own) is None
+
+
+def test_too_thin_a_label_is_not_looked_for(monkeypatch):
+    """A sheet that the coarse voxels hardly show."""
+
+    def never(*given):
+        raise AssertionError("looked for")
+
+    monkeypatch.setattr(seat_room, "_first", never)
+    sheet = label()
+    with pytest.raises(AssertionError, match="looked for"):
+        search(scan(SLID, seed=8)).find(sheet, sheet)
+    sheet.data[:, :27] = 0
+    sheet.data[:, 28:] = 0
+    assert search(scan(SLID, seed=8)).find(sheet, sheet) is None

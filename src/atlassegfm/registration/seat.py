@@ -49,6 +49,8 @@ NEAR, FIXED_MARGIN, MOVING_MARGIN = 2.0, 4.0, 8.0
 LEAST_GAIN = 0.005
 #: No other place is looked for where the registered label's surroundings are less unlike on the coarse level.
 ALIKE = 0.02
+#: Labels of which less is left on coarse voxels (vessels, adrenals) are too thin to be told from their surroundings.
+FEWEST_KEPT = 0.7
 #: Dice of the label in its seat and as registered from which on both say the same.
 SAME = 0.95
 #: Fewest coarse voxels along an edge of what is cut out.
@@ -106,6 +108,11 @@ class _Pair:
         fixed, moving = (v if _is(v, spacing) else working_copy(v, spacing) for v in (fixed, moving))
         share = resample_image(label, moving.grid, antialias=True)
         return cls(fixed, moving, torch.as_tensor(share.data, device=device), device)
+
+    @property
+    def kept(self) -> float:
+        """Part of the label that lies in voxels of which it has the half."""
+        return float(self.label[self.label >= 0.5].sum() / self.label.sum().clamp_min(1e-6))
 
     def cut(self, points: np.ndarray) -> _Pair:
         """The same with the fixed image cut down to `FIXED_MARGIN` around world points."""
@@ -178,10 +185,10 @@ class SeatSearch:
         starts = [_aside(self._forward.matrix, middles, step * np.array(d)) for d in _directions()]
         images = self._cut_out(label, there, [self._forward.matrix, *starts], here, spacing)
         coarse = _Pair.of(*images, spacing, self._device)
-        if min(coarse.fixed.grid.shape) < FEWEST_VOXELS:
+        if min(coarse.fixed.grid.shape) < FEWEST_VOXELS or coarse.kept < FEWEST_KEPT:
             return None
         registered = self._registered(coarse, here)
-        if registered.unlike < ALIKE:
+        if not ALIKE <= registered.unlike < np.inf:
             return None
         ways = _side_by_side(lambda matrix: _first(coarse, matrix, there), starts)
         ways = sorted((w for w in ways if w is not None), key=lambda way: way.unlike)[:AGAIN]
