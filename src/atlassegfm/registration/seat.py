@@ -45,8 +45,8 @@ STEPS, FINE_STEPS = 20, 30
 #: Surroundings in coarse voxels: those compared, and what is cut out of the fixed and of the moving image.
 NEAR, FIXED_MARGIN, MOVING_MARGIN = 2.0, 4.0, 8.0
 #: A seat has to be less unlike than what the registration says by so much, on both levels together: interpolation alone
-#: makes a fifth of that to a half.
-LEAST_GAIN = 0.005
+#: makes 0.002.
+LEAST_GAIN = 0.003
 #: No other place is looked for where the registered label's surroundings are less unlike on the coarse level.
 ALIKE = 0.02
 #: Labels of which less is left on coarse voxels (vessels, adrenals) are too thin to be told from their surroundings.
