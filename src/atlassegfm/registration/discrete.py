@@ -51,13 +51,13 @@ class DiscreteSearch:
         The copies that features are taken from: finer ones, the same, or where these are large, coarser ones.
     device : torch.device
         Where to compute.
-    looks : sequence of (int, int)
-        As `LOOKS`.
+    looks : sequence of (int, int), optional
+        In place of `LOOKS`.
     """
 
-    def __init__(self, coarse: Pair, fine: Pair, device: torch.device, looks: Sequence[Look] = LOOKS) -> None:
+    def __init__(self, coarse: Pair, fine: Pair, device: torch.device, looks: Sequence[Look] | None = None) -> None:
         self._fine, self._device, self._grid = fine, device, coarse[0].grid
-        self._looks = [(shrink, reach) for shrink, reach in looks if self._grid.size <= MOST_VOXELS * shrink**3]
+        self._looks = [look for look in looks or LOOKS if self._grid.size <= MOST_VOXELS * look[0] ** 3]
         #: Of the last look, the finest: features are kept on no more voxels than are looked at.
         self._shape = self._shrunk(self._looks[-1][0]) if self._looks else (1, 1, 1)
         self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._shape)

@@ -19,7 +19,7 @@ import torch
 from scipy import ndimage
 
 from atlassegfm.overlap import dice
-from atlassegfm.registration.discrete import LOOKS, DiscreteSearch, Look
+from atlassegfm.registration.discrete import DiscreteSearch, Look
 from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
@@ -121,7 +121,7 @@ class _Pair:
     def level(self, matrix: np.ndarray) -> Level:
         return Level(self.fixed, self.moving, matrix, self.device)
 
-    def searched(self, matrix: np.ndarray, u: torch.Tensor, looks: Sequence[Look]) -> torch.Tensor:
+    def searched(self, matrix: np.ndarray, u: torch.Tensor, looks: Sequence[Look] | None = None) -> torch.Tensor:
         """The displacement that a search from `u` on finds."""
         images = self.fixed, self.moving
         return DiscreteSearch(images, images, self.device, looks).displacement(matrix, u)
@@ -266,7 +266,7 @@ def _first(coarse: _Pair, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
 
 def _farther(way: _Way) -> _Way:
     """A search and some steps from where the way has come to."""
-    u = way.pair.searched(way.matrix, way.u, LOOKS)
+    u = way.pair.searched(way.matrix, way.u)
     u = way.pair.level(way.matrix).forward(u, STEPS, _KNOBS).displacement
     return _Way(way.pair, way.matrix, u, way.pair.unlikeness(way.matrix, u, NEAR)[0])
 
