@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.sliding import GRID, SLID, label, organ, scan
 
 from atlassegfm import seating
 from atlassegfm.atlas import Atlas
@@ -14,6 +13,7 @@ from atlassegfm.registration.seat import Seat
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.seating import movable, seated, seats_wanted
 from atlassegfm.volume import Volume
+from sliding import GRID, SLID, label, organ, scan
 
 STILL = Transform((Affine(np.eye(4)),))
 #: A second label in a corner of the image, which stays where it is.
@@ -112,7 +112,7 @@ def test_a_label_that_moved_is_looked_for_again_from_there():
     """What the two searches find adds up; where the second finds nothing the first stands."""
 
     def seat(x, before, after):
-        return Seat(STILL, GRID, np.array([x, 0.0, 0.0]), before, after, scan(), 0.9)
+        return Seat(STILL, np.array([x, 0.0, 0.0]), before, after, scan(), 0.9)
 
     first, second = seat(8.0, 0.3, 0.2), seat(6.0, 0.19, 0.1)
     found = seating._farther(first, label(), lambda own, transform: second)

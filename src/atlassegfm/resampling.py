@@ -6,7 +6,7 @@ lie outside the field of view and take the fill value (images) or background (la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from scipy import ndimage
@@ -207,13 +207,8 @@ def warp_labels_apart(labels: Volume, grid: Grid, transforms: Mapping[int, Point
     transforms : mapping of int to callable
         Per label that is carried: world points of `grid` to world points of `labels`, RAS+ mm.
     """
-    competition = LabelCompetition(grid.shape, labels.data.dtype)
-    for value, transform in transforms.items():
-        method = carrying_method(labels.grid, grid, transform)
-        found = label_membership_crop(labels, value, grid, transform, method=method)
-        if found is not None:
-            competition.add(value, found[1], found[0])
-    return Volume(competition.result(), grid)
+    ways = ((value, way, carrying_method(labels.grid, grid, way)) for value, way in transforms.items())
+    return _competing(labels, grid, ways)
 
 
 def carrying_method(source: Grid, grid: Grid, transform: PointMap) -> str:
@@ -247,9 +242,14 @@ def resample_labels(labels: Volume, grid: Grid, transform: PointMap | None = Non
     Volume
         Label map of the same integer type on `grid`.
     """
+    return _competing(labels, grid, ((value, transform, method) for value in np.unique(labels.data) if value != 0))
+
+
+def _competing(labels: Volume, grid: Grid, ways: Iterable[tuple[int, PointMap | None, str]]) -> Volume:
+    """The label map that comes of labels (value, transform, method) which compete for the voxels of `grid`."""
     competition = LabelCompetition(grid.shape, labels.data.dtype)
-    for value in np.unique(labels.data):
-        found = None if value == 0 else label_membership_crop(labels, value, grid, transform, method=method)
+    for value, transform, method in ways:
+        found = label_membership_crop(labels, value, grid, transform, method=method)
         if found is not None:
             competition.add(value, found[1], found[0])
     return Volume(competition.result(), grid)

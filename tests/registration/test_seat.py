@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tests.sliding import GRID, SLID, label, organ, scan
 
 from atlassegfm.overlap import dice
 from atlassegfm.registration import seat as seat_room
@@ -11,6 +10,7 @@ from atlassegfm.registration.seat import SeatSearch
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import warp_labels
 from atlassegfm.volume import Grid, Volume
+from sliding import GRID, SLID, label, organ, scan
 
 CPU = torch.device("cpu")
 STILL = Transform((Affine(np.eye(4)),))

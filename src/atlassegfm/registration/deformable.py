@@ -237,7 +237,6 @@ def register_deformable(
         last = fixed.grid
         tick((number + 1) / max(1, len(levels) - 1))
     u, folding = unfolded(operators(device), u)
-    vectors = np.moveaxis(u.cpu().numpy(), 0, -1) @ last.affine[:3, :3].T.astype(np.float32)
-    field = Displacement(last, np.ascontiguousarray(vectors, dtype=np.float32))
+    field = Displacement.of_voxels(last, u.cpu().numpy())
     apart = Volume(distance.cpu().numpy() * np.float32(apart_on.spacing[0]), apart_on)
     return Deformed(field, history, folding, apart)

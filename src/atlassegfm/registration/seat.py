@@ -67,8 +67,6 @@ class Seat:
     ----------
     transform : Transform
         Fixed to moving world points, RAS+ mm, for the label and its surroundings.
-    grid : Grid
-        The part of the fixed image that it holds for.
     shift : numpy.ndarray, shape (3,)
         Of the label's middle from where the registration had put it, RAS+ mm.
     before, after : float
@@ -81,12 +79,16 @@ class Seat:
     """
 
     transform: Transform
-    grid: Grid
     shift: np.ndarray
     before: float
     after: float
     apart: Volume
     roundtrip: float
+
+    @property
+    def grid(self) -> Grid:
+        """The part of the fixed image that the transform holds for."""
+        return self.transform.stages[0].grid
 
     @property
     def moved_mm(self) -> float:
@@ -238,10 +240,9 @@ class SeatSearch:
         if not after < before - LEAST_GAIN or dice(mask, told) >= SAME:
             return None
         grid = end.pair.fixed.grid
-        vectors = np.moveaxis(end.u.cpu().numpy(), 0, -1) @ grid.affine[:3, :3].T.astype(np.float32)
-        field = Displacement(grid, np.ascontiguousarray(vectors, dtype=np.float32))
+        field = Displacement.of_voxels(grid, end.u.cpu().numpy())
         shift = grid.to_world(np.argwhere(mask)).mean(axis=0) - middle
-        return Seat(Transform((field, Affine(end.matrix))), grid, shift, before, after, *_there_and_back(way))
+        return Seat(Transform((field, Affine(end.matrix))), shift, before, after, *_there_and_back(way))
 
 
 def _directions() -> list[tuple[float, float, float]]:

@@ -52,6 +52,12 @@ class Displacement:
     grid: Grid
     vectors: np.ndarray
 
+    @classmethod
+    def of_voxels(cls, grid: Grid, u: np.ndarray) -> Displacement:
+        """From displacements (3, I, J, K) in voxels along the array's axes."""
+        vectors = np.moveaxis(u, 0, -1) @ grid.affine[:3, :3].T.astype(np.float32)
+        return cls(grid, np.ascontiguousarray(vectors, dtype=np.float32))
+
     def at(self, points: np.ndarray) -> np.ndarray:
         """Displacement vectors (..., 3) in mm at world points (..., 3), trilinear."""
         # SciPy maps no single point: one of shape (3,) travels as a row.

@@ -168,8 +168,7 @@ def _register(fixed: Volume, moving: Volume, settings: Settings, start: Registra
     still, image = (scaled_copy(volume, spacing) for volume in (fixed, moving))
     matrix = start.transform.matrix
     found = _optimise(_Pair(still, image, matrix, torch.device(settings.device)), options, settings)
-    vectors = np.moveaxis(found.displacement.cpu().numpy(), 0, -1) @ still.affine[:3, :3].T.astype(np.float32)
-    field = Displacement(still.grid, np.ascontiguousarray(vectors, dtype=np.float32))
+    field = Displacement.of_voxels(still.grid, found.displacement.cpu().numpy())
     facts = start.metrics | {
         "matrix": matrix.tolist(),
         "working_spacing_mm": spacing,
