@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -80,6 +81,20 @@ def test_given_number_of_threads(monkeypatch):
     setup = runtime.prepare_compute(threads=1)
     assert setup.threads == 1
     assert os.environ["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [("3", 3), ("", runtime.available_cores()), ("many", runtime.available_cores())]
+)
+def test_threads_without_torch_are_those_of_the_environment_or_the_machine(monkeypatch, given, wanted):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert runtime.compute_threads() == wanted
+
+
+def test_threads_are_torchs_where_it_is_at_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 7))
+    assert runtime.compute_threads() == 7
 
 
 def test_device_names_are_resolved():

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from atlassegfm.competition import LabelCompetition
 from atlassegfm.errors import InputError
+from atlassegfm.sampling import trilinear
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Maps world points (..., 3) of the target grid to world points of the source, RAS+ mm.
@@ -31,7 +32,7 @@ LABEL_METHODS = ("linear", "gaussian", "nearest")
 
 
 def _coordinate_chunks(grid: Grid, source: Grid, transform: PointMap | None) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (slab along i, source voxel coordinates (3, n, J, K)) covering `grid`."""
+    """Yield (slab along i, source voxel coordinates (n, J, K, 3)) covering `grid`."""
     per_slab = max(1, CHUNK_VOXELS // max(1, grid.shape[1] * grid.shape[2]))
     j, k = np.arange(grid.shape[1]), np.arange(grid.shape[2])
     for start in range(0, grid.shape[0], per_slab):
@@ -42,12 +43,19 @@ def _coordinate_chunks(grid: Grid, source: Grid, transform: PointMap | None) -> 
         rounded = np.round(coords)
         near = np.abs(coords - rounded) < SNAP_VOXELS
         coords[near] = rounded[near]
-        yield slice(start, stop), np.moveaxis(coords, -1, 0)
+        yield slice(start, stop), coords
 
 
 def _inside(coords: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    limits = np.array(shape).reshape(3, 1, 1, 1) - 0.5
-    return ((coords >= -0.5) & (coords <= limits)).all(axis=0)
+    inside = np.ones(coords.shape[:-1], dtype=bool)
+    for axis, n in enumerate(shape):
+        inside &= (coords[..., axis] >= -0.5) & (coords[..., axis] <= n - 0.5)
+    return inside
+
+
+def _nearest(coords: np.ndarray) -> np.ndarray:
+    """The voxel centres next to voxel coordinates."""
+    return np.floor(coords + 0.5)
 
 
 def antialiasing_sigma(factor: np.ndarray) -> np.ndarray:
@@ -100,7 +108,7 @@ def resample_image(
     source = _antialiased(volume, grid) if antialias else volume.data.astype(np.float32, copy=False)
     out = np.empty(grid.shape, dtype=np.float32)
     for slab, coords in _coordinate_chunks(grid, volume.grid, transform):
-        values = ndimage.map_coordinates(source, coords, order=1, mode="nearest", prefilter=False)
+        values = trilinear(source, coords)
         out[slab] = np.where(_inside(coords, volume.grid.shape), values, np.float32(fill))
     return Volume(out, grid)
 
@@ -156,9 +164,7 @@ def label_membership_crop(
     source, part = labels.grid.cropped(box), grid.cropped(target)
     out = np.empty(part.shape, dtype=np.float32)
     for slab, coords in _coordinate_chunks(part, source, transform):
-        values = ndimage.map_coordinates(
-            mask, coords, order=0 if method == "nearest" else 1, mode="nearest", prefilter=False
-        )
+        values = trilinear(mask, _nearest(coords) if method == "nearest" else coords)
         out[slab] = np.where(_inside(coords, source.shape), values, np.float32(0))
     return target, out
 

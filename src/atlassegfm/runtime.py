@@ -41,6 +41,15 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def compute_threads() -> int:
+    """Threads to compute with: torch's number where it is at work, else what the environment or the machine says."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return torch.get_num_threads()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else available_cores()
+
+
 def limit_threads(threads: int | None) -> None:
     """Let this process and its children compute with so many threads; has to run before torch is imported.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlassegfm.registration.kernels import compiled
+from atlassegfm.compiled import compiled
 
 
 @compiled

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from atlassegfm.compiled import compiled
 
-@numba.njit(cache=True, nogil=True)
+
+@compiled
 def _along_lines(mask: np.ndarray, far: int, out: np.ndarray) -> None:
     """Squared distance to the next voxel of the other kind along the last axis, no more than ``far**2``.
 
@@ -28,7 +29,7 @@ def _along_lines(mask: np.ndarray, far: int, out: np.ndarray) -> None:
                 out[1, i, j, k] = 0 if line[k] else nearest
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _across_lines(before: np.ndarray, reach: int, out: np.ndarray) -> None:
     """Lower envelope over the middle axis of three: a line `step` away adds ``step**2``."""
     count = before.shape[1]

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from atlassegfm.errors import InputError
 from atlassegfm.overlap import dice
+from atlassegfm.sampling import trilinear
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Half width in mm of the band around the border in which entropy is averaged.
@@ -230,4 +231,4 @@ def border_points(mask: np.ndarray, grid: Grid) -> np.ndarray:
 
 def sampled(volume: Volume, points: np.ndarray) -> np.ndarray:
     """Values (n,) of an image at world points (n, 3), trilinear; beyond the image those of its border."""
-    return ndimage.map_coordinates(volume.data, volume.grid.to_voxel(points).T, order=1, mode="nearest")
+    return trilinear(volume.data, volume.grid.to_voxel(points))

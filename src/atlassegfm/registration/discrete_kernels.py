@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlassegfm.registration.kernels import compiled
+from atlassegfm.compiled import compiled
 
 
 @compiled

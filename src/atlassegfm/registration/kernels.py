@@ -7,48 +7,18 @@ interpreter's lock. Sums are kept per slab and added up in order: results do not
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
-from typing import Any
-
 import numpy as np
 import torch
-from numba import njit
 
-Kernel = Callable[..., Any]
-
-
-def compiled(function: Kernel) -> Kernel:
-    """Compile at the first call; later processes find the machine code in the cache next to the module or at home."""
-    # No assumption that NaN or infinity never come: a bad voxel must show, not turn into an arbitrary number.
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither place can be written to: compile in every process
-        return njit(**options)(function)
-
+from atlassegfm.compiled import Kernel, compiled, run_parts
 
 #: Fewest voxels that are worth a second thread.
 _WORTH_A_THREAD = 20_000
 
 
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="registration")
-
-
 def run_slabs(kernel: Kernel, slabs: int, voxels: int, *arrays: object) -> None:
     """Call ``kernel(*arrays, first, last)`` for all slabs, in as many threads as torch would use."""
-    threads = min(torch.get_num_threads(), slabs, max(1, voxels // _WORTH_A_THREAD))
-    if threads == 1:
-        kernel(*arrays, 0, slabs)
-        return
-    edges = [slabs * n // threads for n in range(threads + 1)]
-    jobs = [_pool(threads).submit(kernel, *arrays, a, b) for a, b in pairwise(edges)]
-    for job in jobs:
-        job.result()
+    run_parts(kernel, slabs, min(torch.get_num_threads(), voxels // _WORTH_A_THREAD), *arrays)
 
 
 @compiled

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlassegfm.registration.kernels import compiled
+from atlassegfm.compiled import compiled
 
 #: Columns of the normal equations: nine of the linear part, three of the shift, gain, offset.
 COLUMNS = 14

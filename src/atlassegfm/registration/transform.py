@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
+from atlassegfm.sampling import trilinear
 from atlassegfm.volume import Grid
 
 #: Fixed-point inversion of a displacement field leaves a vector alone once it changes by less than this, in mm.
@@ -60,13 +60,7 @@ class Displacement:
 
     def at(self, points: np.ndarray) -> np.ndarray:
         """Displacement vectors (..., 3) in mm at world points (..., 3), trilinear."""
-        # SciPy maps no single point: one of shape (3,) travels as a row.
-        coords = np.moveaxis(np.atleast_2d(self.grid.to_voxel(points)), -1, 0)
-        parts = [
-            ndimage.map_coordinates(self.vectors[..., c], coords, order=1, mode="nearest", prefilter=False)
-            for c in range(3)
-        ]
-        return np.stack(parts, axis=-1).reshape(np.shape(points))
+        return trilinear(self.vectors, self.grid.to_voxel(points))
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Map points (..., 3)."""
