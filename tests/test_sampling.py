@@ -70,6 +70,26 @@ def test_a_place_that_is_no_number_gives_none(image, axis):
     assert np.isfinite(trilinear(image, place)).all()
 
 
+def test_beyond_half_a_voxel_lies_outside(image):
+    edge = np.array([[-0.5, 2.0, 3.0], [-0.501, 2.0, 3.0], [6.5, 2.0, 3.0], [6.501, 2.0, 3.0], [np.nan, 2.0, 3.0]])
+    found = trilinear(image, edge, outside=-7.0)
+    assert found[:4].tolist() == [image[0, 2, 3], -7.0, image[6, 2, 3], -7.0]
+    assert np.isnan(found[4])
+
+
+def test_places_almost_on_a_centre_are_on_it(image):
+    near = np.array([[3.0 + 9e-7, 2.0 - 9e-7, 4.0]])
+    assert trilinear(image, near, snap=1e-6) == image[3, 2, 4]
+    assert trilinear(image, near) != image[3, 2, 4]
+
+
+def test_the_nearest_voxel_as_scipy_takes_it(image, places):
+    wanted = ndimage.map_coordinates(image, places.T, order=0, mode="nearest", prefilter=False)
+    assert (trilinear(image, places, nearest=True) == wanted).all()
+    half = np.array([[2.5, 1.5, 0.5], [6.5, 4.5, 8.5]])
+    assert trilinear(image, half, nearest=True, outside=-7.0).tolist() == [image[3, 2, 1], image[6, 4, 8]]
+
+
 def test_one_voxel_thick(rng):
     sheet = rng.standard_normal((4, 1, 3)).astype(np.float32)
     places = rng.uniform(-1.0, 4.0, (50, 3))

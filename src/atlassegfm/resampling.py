@@ -6,7 +6,7 @@ lie outside the field of view and take the fill value (images) or background (la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from scipy import ndimage
@@ -31,31 +31,35 @@ PROBE = 4
 LABEL_METHODS = ("linear", "gaussian", "nearest")
 
 
-def _coordinate_chunks(grid: Grid, source: Grid, transform: PointMap | None) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield (slab along i, source voxel coordinates (n, J, K, 3)) covering `grid`."""
+def _sampled_through(
+    values: np.ndarray,
+    source: Grid,
+    grid: Grid,
+    transform: PointMap | None,
+    fill: float = 0.0,
+    *,
+    nearest: bool = False,
+) -> np.ndarray:
+    """Values of `source` at the voxels of `grid`, float32; `fill` outside the source's field of view."""
+    out = np.empty(grid.shape, dtype=np.float32)
     per_slab = max(1, CHUNK_VOXELS // max(1, grid.shape[1] * grid.shape[2]))
-    j, k = np.arange(grid.shape[1]), np.arange(grid.shape[2])
     for start in range(0, grid.shape[0], per_slab):
         stop = min(grid.shape[0], start + per_slab)
-        ijk = np.stack(np.meshgrid(np.arange(start, stop), j, k, indexing="ij"), axis=-1)
-        world = grid.to_world(ijk)
-        coords = source.to_voxel(world if transform is None else transform(world))
-        rounded = np.round(coords)
-        near = np.abs(coords - rounded) < SNAP_VOXELS
-        coords[near] = rounded[near]
-        yield slice(start, stop), coords
+        if transform is None:
+            coords = _lattice(np.linalg.inv(source.affine) @ grid.affine, (start, stop), grid.shape)
+        else:
+            coords = source.to_voxel(transform(_lattice(grid.affine, (start, stop), grid.shape)))
+        out[start:stop] = trilinear(values, coords, snap=SNAP_VOXELS, outside=fill, nearest=nearest)
+    return out
 
 
-def _inside(coords: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    inside = np.ones(coords.shape[:-1], dtype=bool)
-    for axis, n in enumerate(shape):
-        inside &= (coords[..., axis] >= -0.5) & (coords[..., axis] <= n - 0.5)
-    return inside
-
-
-def _nearest(coords: np.ndarray) -> np.ndarray:
-    """The voxel centres next to voxel coordinates."""
-    return np.floor(coords + 0.5)
+def _lattice(matrix: np.ndarray, rows: tuple[int, int], shape: tuple[int, int, int]) -> np.ndarray:
+    """Where the matrix (4, 4) takes the voxels of some rows along i of an array: (n, J, K, 3)."""
+    i, j, k = np.ogrid[rows[0] : rows[1], : shape[1], : shape[2]]
+    out = np.empty((rows[1] - rows[0], *shape[1:], 3))
+    for axis, (a, b, c, shift) in enumerate(matrix[:3]):
+        out[..., axis] = (a * i + b * j + shift) + c * k
+    return out
 
 
 def antialiasing_sigma(factor: np.ndarray) -> np.ndarray:
@@ -106,11 +110,7 @@ def resample_image(
         float32 data on `grid`. On the source's own grid without transform the values are bit-identical.
     """
     source = _antialiased(volume, grid) if antialias else volume.data.astype(np.float32, copy=False)
-    out = np.empty(grid.shape, dtype=np.float32)
-    for slab, coords in _coordinate_chunks(grid, volume.grid, transform):
-        values = trilinear(source, coords)
-        out[slab] = np.where(_inside(coords, volume.grid.shape), values, np.float32(fill))
-    return Volume(out, grid)
+    return Volume(_sampled_through(source, volume.grid, grid, transform, fill), grid)
 
 
 def _probed(grid: Grid, source: Grid, transform: PointMap | None) -> tuple[list[np.ndarray], np.ndarray]:
@@ -162,11 +162,7 @@ def label_membership_crop(
     if method == "gaussian":
         mask = _smoothed(mask)
     source, part = labels.grid.cropped(box), grid.cropped(target)
-    out = np.empty(part.shape, dtype=np.float32)
-    for slab, coords in _coordinate_chunks(part, source, transform):
-        values = trilinear(mask, _nearest(coords) if method == "nearest" else coords)
-        out[slab] = np.where(_inside(coords, source.shape), values, np.float32(0))
-    return target, out
+    return target, _sampled_through(mask, source, part, transform, nearest=method == "nearest")
 
 
 def _smoothed(mask: np.ndarray) -> np.ndarray:

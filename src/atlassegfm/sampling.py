@@ -15,7 +15,14 @@ from atlassegfm.runtime import compute_threads
 _WORTH_A_THREAD = 50_000
 
 
-def trilinear(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+def trilinear(
+    values: np.ndarray,
+    places: np.ndarray,
+    *,
+    snap: float = 0.0,
+    outside: float | None = None,
+    nearest: bool = False,
+) -> np.ndarray:
     """Values between voxel centres, the border's value beyond them.
 
     Parameters
@@ -24,6 +31,12 @@ def trilinear(values: np.ndarray, places: np.ndarray) -> np.ndarray:
         Converted to float32.
     places : numpy.ndarray, shape (..., 3)
         Voxel coordinates in the order of the array's axes. A place that is no number gives a value that is none.
+    snap : float
+        Coordinates nearer than this to a whole number are that number.
+    outside : float, optional
+        The value farther than half a voxel beyond the outermost centres.
+    nearest : bool
+        Take the nearest voxel's value; half-way between two the later one's.
 
     Returns
     -------
@@ -35,12 +48,20 @@ def trilinear(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     at = np.ascontiguousarray(places, dtype=np.float64).reshape(-1, 3)
     out = np.empty((len(at), source.shape[3]), dtype=np.float32)
     threads = min(compute_threads(), max(1, len(at) // _WORTH_A_THREAD))
-    run_parts(_sample, len(at), threads, source, at, out)
+    beyond = (outside is not None, np.float32(outside or 0.0))
+    run_parts(_sample, len(at), threads, source, at, float(snap), *beyond, nearest, out)
     return out.reshape((*np.shape(places)[:-1], *channels))
 
 
 @compiled
-def _sample(source, at, out, first, last):  # noqa: ANN001, ANN202
+def _snapped(x, snap):  # noqa: ANN001, ANN202
+    """The whole number next to `x` if it is nearer than `snap`, else `x`."""
+    whole = np.floor(x + 0.5)
+    return whole if abs(x - whole) < snap else x
+
+
+@compiled
+def _sample(source, at, snap, cut, fill, nearest, out, first, last):  # noqa: ANN001, ANN202
     """Samples of (I, J, K, C) at voxel coordinates (N, 3), into (N, C), for the places from `first` to `last`."""
     ni, nj, nk, channels = source.shape
     for n in range(first, last):
@@ -48,6 +69,12 @@ def _sample(source, at, out, first, last):  # noqa: ANN001, ANN202
         if np.isnan(x) or np.isnan(y) or np.isnan(z):
             out[n] = np.nan
             continue
+        x, y, z = _snapped(x, snap), _snapped(y, snap), _snapped(z, snap)
+        if cut and not (-0.5 <= x <= ni - 0.5 and -0.5 <= y <= nj - 0.5 and -0.5 <= z <= nk - 0.5):
+            out[n] = fill
+            continue
+        if nearest:
+            x, y, z = np.floor(x + 0.5), np.floor(y + 0.5), np.floor(z + 0.5)
         x, y, z = min(max(x, 0.0), ni - 1.0), min(max(y, 0.0), nj - 1.0), min(max(z, 0.0), nk - 1.0)
         i, j, k = int(x), int(y), int(z)
         u, v, w = x - i, y - j, z - k

@@ -12,6 +12,8 @@ import edt
 import numpy as np
 from scipy import ndimage
 
+from atlassegfm.volume import bounding_box
+
 #: Scales of the smoothed intensities, in units of the cube root of the voxel volume.
 SCALES = (0.0, 0.7, 1.5, 3.0)
 #: Distances to the six neighbours whose intensities are compared, same unit.
@@ -35,7 +37,9 @@ def signed_distance(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
         return np.full(mask.shape, -far if mask.any() else far, dtype=np.float32)
     anisotropy = tuple(float(s) for s in spacing)
     out = edt.edt(np.ascontiguousarray(~mask), anisotropy=anisotropy, black_border=False, parallel=1)
-    out -= edt.edt(np.ascontiguousarray(mask), anisotropy=anisotropy, black_border=False, parallel=1)
+    # With a voxel of the other kind all around, as far as there is one, nothing beyond the box matters.
+    box = bounding_box(mask, margin=1)
+    out[box] -= edt.edt(np.ascontiguousarray(mask[box]), anisotropy=anisotropy, black_border=False, parallel=1)
     # edt measures between centres: half a voxel lies on each side of the border.
     half = 0.5 * float(np.min(spacing))
     return np.where(mask, out + half, out - half).astype(np.float32)

@@ -212,15 +212,19 @@ class VoxelwiseModel(SegmentationModel):
         self, scene: _Scene, prompts: list[Prompt | None], truth: np.ndarray, reach: float, rng: np.random.Generator
     ) -> _Classifier:
         rows, truths, folds = [], [], []
-        for prompt in prompts:
-            view = None if prompt is None else scene.view(*self._masks(prompt, scene.grid), reach)
-            if view is None or not len(view.rows):
-                continue
-            index = view.index()
-            chosen = np.sort(rng.choice(len(index), size=min(self._samples, len(index)), replace=False))
-            rows.append(view.rows[chosen])
-            truths.append(truth[tuple(index[chosen].T)])
-            folds.append(_block_fold(index[chosen], scene.grid.spacing, 2.0 * reach))
+
+        def look(prompt: Prompt | None) -> _View | None:
+            return None if prompt is None else scene.view(*self._masks(prompt, scene.grid), reach)
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for view in pool.map(look, prompts):
+                if view is None or not len(view.rows):
+                    continue
+                index = view.index()
+                chosen = np.sort(rng.choice(len(index), size=min(self._samples, len(index)), replace=False))
+                rows.append(view.rows[chosen])
+                truths.append(truth[tuple(index[chosen].T)])
+                folds.append(_block_fold(index[chosen], scene.grid.spacing, 2.0 * reach))
         if not rows:
             return _Classifier(reach, None, ())
         x, y, fold = np.concatenate(rows), np.concatenate(truths), np.concatenate(folds)
