@@ -115,11 +115,11 @@ def test_a_label_that_moved_is_looked_for_again_from_there():
         return Seat(STILL, np.array([x, 0.0, 0.0]), before, after, scan(), 0.9)
 
     first, second = seat(8.0, 0.3, 0.2), seat(6.0, 0.19, 0.1)
-    found = seating._farther(first, label(), lambda own, transform: second)
+    found = seating._farther(first, label(), GRID, lambda own, carried, transform: second)
     assert (found.moved_mm, found.before, found.after) == (14.0, 0.3, 0.1)
-    assert seating._farther(first, label(), lambda own, transform: None) is first
+    assert seating._farther(first, label(), GRID, lambda own, carried, transform: None) is first
     near = seat(3.0, 0.3, 0.2)
-    assert seating._farther(near, label(), lambda own, transform: second) is near
+    assert seating._farther(near, label(), GRID, lambda own, carried, transform: second) is near
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from atlassegfm.registration.options import OwnOptions
 from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.resampling import resample_image, warp_labels, warp_labels_apart
-from atlassegfm.volume import Volume, bounding_box
+from atlassegfm.volume import Grid, Volume, bounding_box
 
 if TYPE_CHECKING:
     from atlassegfm.registration.seat import Seat
@@ -30,6 +30,8 @@ FAR_MM = 10.0
 
 #: Told the finished fraction.
 Tick = Callable[[float], None]
+#: From a label on the atlas's grid, the same as carried to the query's, and the map that carried it to its seat.
+Search = Callable[[Volume, Volume, "Transform"], "Seat | None"]
 
 
 def seats_wanted(registration: str, options: Mapping[str, object]) -> bool:
@@ -132,24 +134,30 @@ def _found(prior: Prior, query: Volume, device: str, tick: Tick) -> dict[int, Se
     spacing = prior.teacher.forward.metrics.get("working_spacing_mm") or working_spacing(query, image)
     copies = scaled_copy(query, spacing), scaled_copy(image, spacing)
 
-    def search(label: Volume, transform: Transform) -> Seat | None:
-        carried = warp_labels(label, query.grid, transform)
+    def search(label: Volume, carried: Volume, transform: Transform) -> Seat | None:
         # Where nothing of a label has arrived there is nowhere to begin.
         return SeatSearch(*copies, transform, torch.device(device)).find(label, carried) if carried.data.any() else None
 
     wanted, seats = movable(labels), {}
     for number, value in enumerate(wanted):
         tick(number / len(wanted))
-        label = labels.with_data((labels.data == value).astype(np.uint8))
-        seat = search(label, prior.teacher.forward.transform)
+        label = _only(labels, value)
+        seat = search(label, _only(prior.labels, value), prior.teacher.forward.transform)
         if seat is not None:
-            seats[value] = _farther(seat, label, search)
+            seats[value] = _farther(seat, label, query.grid, search)
     return seats
 
 
-def _farther(seat: Seat, label: Volume, search: Callable[[Volume, Transform], Seat | None]) -> Seat:
+def _only(labels: Volume, value: int) -> Volume:
+    """1 where the label is, 0 elsewhere."""
+    return labels.with_data((labels.data == value).astype(np.uint8))
+
+
+def _farther(seat: Seat, label: Volume, grid: Grid, search: Search) -> Seat:
     """The seat, or where its label had to be moved far, what is found from there, if that is better still."""
-    again = search(label, seat.transform) if seat.moved_mm > AGAIN_MM else None
+    if seat.moved_mm <= AGAIN_MM:
+        return seat
+    again = search(label, warp_labels(label, grid, seat.transform), seat.transform)
     if again is None:
         return seat
     return replace(again, before=seat.before, shift=seat.shift + again.shift)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from atlassegfm.models.base import Support
-from atlassegfm.models.lessons import Lessons, border_error, depth, settled_errors, usable_priors
+from atlassegfm.models.lessons import Lessons, border_error, depth, rounded_errors, settled_errors, usable_priors
 from atlassegfm.volume import Grid, Volume
 
 GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
@@ -46,18 +45,22 @@ def test_no_error_at_all_still_teaches_a_little():
 
 
 def test_lessons_err_by_what_the_label_errs(truth):
-    lessons = Lessons(Support(truth, truth, truth), unit=1.5, seed=0)
-    small, large = lessons.priors(1, 1.5), lessons.priors(1, 6.0)
-    assert len(small) == len(large) == 5
-    mean = [np.mean([dice(p.data == 1, truth.data == 1) for p in priors[1:]]) for priors in (small, large)]
+    lessons = Lessons(truth, unit=1.5, seed=0)
+    small, large = lessons.priors(1.5), lessons.priors(6.0)
+    assert len(small) == len(large) == 4
+    mean = [np.mean([dice(p.data == 1, truth.data == 1) for p in priors]) for priors in (small, large)]
     assert mean[0] > mean[1] + 0.1
     assert mean[1] > 0.3
 
 
 def test_lessons_do_not_depend_on_the_order_in_which_labels_ask(truth):
-    first, second = (Lessons(Support(truth, truth, truth), unit=1.5, seed=0) for _ in range(2))
-    first.priors(2, 6.0)
-    np.testing.assert_array_equal(first.priors(1, 1.5)[1].data, second.priors(1, 1.5)[1].data)
+    first, second = (Lessons(truth, unit=1.5, seed=0) for _ in range(2))
+    first.priors(6.0)
+    np.testing.assert_array_equal(first.priors(1.5)[1].data, second.priors(1.5)[1].data)
+
+
+def test_errors_are_rounded_to_powers_of_two_voxels():
+    assert rounded_errors({1: 1.5, 2: 2.0, 3: 2.2, 4: 0.6, 5: 12.1}, 1.5) == {1: 1.5, 2: 1.5, 3: 3.0, 4: 0.75, 5: 12.0}
 
 
 def test_a_lost_label_gets_a_stand_in_and_the_others_stay(truth):

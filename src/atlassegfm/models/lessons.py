@@ -11,7 +11,7 @@ from atlassegfm.models.features import signed_distance
 from atlassegfm.overlap import dice
 from atlassegfm.volume import Volume, bounding_box
 
-#: Displacement amplitudes of the synthetic priors, relative to the label's own border error.
+#: Displacement amplitudes of the lessons' priors, relative to the label's own border error.
 AMPLITUDES = (0.7, 1.0, 1.0, 1.4)
 #: Largest border error that is believed, relative to the depth of the label.
 DEEPEST = 0.75
@@ -37,21 +37,29 @@ def settled_errors(errors: dict[int, float], limits: dict[int, float], unit: flo
     return {v: max(e, 0.5 * usual, 0.5 * unit) for v, e in capped.items()}
 
 
-class Lessons:
-    """Imperfect priors to learn from: the round trip's, and displacements of the truth by as much as a label errs."""
+def rounded_errors(errors: dict[int, float], unit: float) -> dict[int, float]:
+    """Border errors in mm rounded to powers of two voxels (of edge `unit`), so that queries share what is learnt."""
+    return {v: unit * 2.0 ** round(float(np.log2(e / unit))) for v, e in errors.items()}
 
-    def __init__(self, support: Support, unit: float, seed: int) -> None:
-        self._support, self._unit, self._seed = support, unit, seed
+
+class Lessons:
+    """Imperfect priors to learn from: displacements of the truth by about as much as a label errs.
+
+    Nothing of them comes from a query: what is learnt for one serves the next.
+    """
+
+    def __init__(self, truth: Volume, unit: float, seed: int) -> None:
+        self._truth, self._unit, self._seed = truth, unit, seed
         self._displaced: dict[int, list[Volume]] = {}
 
-    def priors(self, value: int, error: float) -> list[Volume]:
-        """Label maps for one label whose border is off by about `error` mm."""
+    def priors(self, error: float) -> list[Volume]:
+        """Label maps whose borders are off by about `error` mm."""
         octave = round(np.log2(error / self._unit))
         if octave not in self._displaced:
             rng = np.random.default_rng([self._seed, octave + 100])
             size = self._unit * 2.0**octave
-            self._displaced[octave] = [displaced_labels(self._support.truth, a * size, rng) for a in AMPLITUDES]
-        return [self._support.priors, *self._displaced[octave]]
+            self._displaced[octave] = [displaced_labels(self._truth, a * size, rng) for a in AMPLITUDES]
+        return self._displaced[octave]
 
 
 def border_error(prior: np.ndarray, truth: np.ndarray, spacing: np.ndarray) -> float:

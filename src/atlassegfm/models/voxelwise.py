@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from atlassegfm.models.features import (
     signed_distance,
 )
 from atlassegfm.models.hints import mask_of_prompt
-from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, settled_errors
+from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, rounded_errors, settled_errors
+from atlassegfm.models.recall import Recall
 from atlassegfm.prompts import THRESHOLD, Prompt
 from atlassegfm.volume import Grid, Volume, bounding_box
 
@@ -116,6 +118,10 @@ class _Classifier:
     folds: tuple[HistGradientBoostingClassifier, ...]
 
 
+#: A label's trees take about a megabyte.
+_recall: Recall[_Classifier] = Recall(256)
+
+
 def _trees(seed: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
         max_iter=TREES,
@@ -165,28 +171,31 @@ class VoxelwiseModel(SegmentationModel):
         return max(c.reach for c in self._classifiers.values())
 
     def customise(self, support: Support) -> dict[str, Any]:
-        """Learn every label from the atlas, its round-trip prior and random displacements of its labels."""
-        rng = np.random.default_rng(self.seed)
+        """Learn every label from the atlas and random displacements of its labels, or recall what was learnt.
+
+        What is learnt depends on the atlas, the seed and the size of the errors on the round trip, rounded to powers of
+        two: most queries of a cohort share it, and none depends on which query came first.
+        """
         grid, truth = support.image.grid, support.truth.data
         self._samples = max(FEWEST_SAMPLES, min(SAMPLES, SAMPLES_OF_ALL_LABELS // len(support.values)))
         self._size_ml = {v: np.count_nonzero(truth == v) * grid.voxel_volume_ml for v in support.values}
-        unit = float(np.prod(grid.spacing) ** (1.0 / 3.0))
-        limits = {v: DEEPEST * depth(truth == v, grid.spacing) for v in support.values}
-        errors = settled_errors({v: self._border_error(support, v, "mask") for v in support.values}, limits, unit)
-        hints = errors
-        if support.kind != "mask":
-            hints = settled_errors({v: self._border_error(support, v, support.kind) for v in errors}, limits, unit)
+        unit = grid.voxel_edge_mm
+        errors, hints = self._errors(support, unit)
         reaches = {
             v: float(np.clip(BAND * e, REACH_BOUNDS[0] * unit, REACH_BOUNDS[1] * unit)) for v, e in hints.items()
         }
-        lessons = Lessons(support, unit, self.seed)
-        widest, scene = max(reaches.values()), None
+        lessons, widest = Lessons(support.truth, unit, self.seed), max(reaches.values())
+        everywhere = cache(lambda: _Scene.around(support.image, truth > 0, widest))
+
+        def learn(value: int) -> _Classifier:
+            mask = truth == value
+            scene = everywhere() if support.kind == "mask" else _Scene.around(support.image, mask, widest)
+            prompts = [prompt_from_labels(p, value, support.kind) for p in lessons.priors(errors[value])]
+            return self._learn(scene, prompts, mask, reaches[value], np.random.default_rng([self.seed, value]))
+
+        atlas = support.image.digest(), support.truth.digest(), support.kind, self.seed, widest
         for value, reach in reaches.items():
-            prompts = [prompt_from_labels(p, value, support.kind) for p in lessons.priors(value, errors[value])]
-            if scene is None or support.kind != "mask":
-                seen = truth > 0 if support.kind == "mask" else truth == value
-                scene = _Scene.around(support.image, seen, widest)
-            self._classifiers[value] = self._learn(scene, prompts, truth == value, reach, rng)
+            self._classifiers[value] = _recall.of((*atlas, value, errors[value], reach), partial(learn, value))
         return {
             # Trees have no numbers that are learnt by descent; their count says how large the model has become.
             "learnable_parameters": None,
@@ -194,6 +203,17 @@ class VoxelwiseModel(SegmentationModel):
             "prior_border_error_mm": {str(v): round(e, 3) for v, e in errors.items()},
             "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
         }
+
+    def _errors(self, support: Support, unit: float) -> tuple[dict[int, float], dict[int, float]]:
+        """Per label by how many mm the borders of its prior are off, and those of what the kind of prompt tells."""
+        limits = {v: DEEPEST * depth(support.truth.data == v, support.image.spacing) for v in support.values}
+
+        def measured(kind: str) -> dict[int, float]:
+            found = {v: self._border_error(support, v, kind) for v in support.values}
+            return rounded_errors(settled_errors(found, limits, unit), unit)
+
+        errors = measured("mask")
+        return errors, errors if support.kind == "mask" else measured(support.kind)
 
     def _border_error(self, support: Support, value: int, kind: str) -> float:
         """Border error in mm of what a prompt of this kind stands for; 0 for a label that the prior lost."""

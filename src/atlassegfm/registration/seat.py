@@ -19,7 +19,7 @@ import torch
 from scipy import ndimage
 
 from atlassegfm.overlap import dice
-from atlassegfm.registration.discrete import DiscreteSearch, Look
+from atlassegfm.registration.discrete import LOOKS, DiscreteSearch, Look
 from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
@@ -38,8 +38,8 @@ STEP_PART, STEP_MM = 0.35, 18.0
 STEP_ALONG = (1.0, 1.0, 0.9, 0.8)
 #: Ways that are gone a second time, and those of them that are taken to the fine level.
 AGAIN, FINE = 9, 3
-#: How they search on the fine level (see `discrete.LOOKS`): what is left to find there are details.
-FINE_LOOKS = ((1, 1),)
+#: How ways search (see `discrete.LOOKS`): at first far and wide only; on the fine level what is left are details.
+FIRST_LOOKS, FINE_LOOKS = ((2, 3),), ((1, 1),)
 #: Greedy steps on either level.
 STEPS, FINE_STEPS = 20, 30
 #: Surroundings in coarse voxels: those compared, and what is cut out of the fixed and of the moving image.
@@ -123,7 +123,7 @@ class _Pair:
     def level(self, matrix: np.ndarray) -> Level:
         return Level(self.fixed, self.moving, matrix, self.device)
 
-    def searched(self, matrix: np.ndarray, u: torch.Tensor, looks: Sequence[Look] | None = None) -> torch.Tensor:
+    def searched(self, matrix: np.ndarray, u: torch.Tensor, looks: Sequence[Look]) -> torch.Tensor:
         """The displacement that a search from `u` on finds."""
         images = self.fixed, self.moving
         return DiscreteSearch(images, images, self.device, looks).displacement(matrix, u)
@@ -262,12 +262,12 @@ def _first(coarse: _Pair, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
     pair = coarse.cut(Affine(np.linalg.inv(matrix))(there))
     if min(pair.fixed.grid.shape) < FEWEST_VOXELS:
         return None
-    return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf))
+    return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf), FIRST_LOOKS)
 
 
-def _farther(way: _Way) -> _Way:
+def _farther(way: _Way, looks: Sequence[Look] = LOOKS) -> _Way:
     """A search and some steps from where the way has come to."""
-    u = way.pair.searched(way.matrix, way.u)
+    u = way.pair.searched(way.matrix, way.u, looks)
     u = way.pair.level(way.matrix).forward(u, STEPS, _KNOBS).displacement
     return _Way(way.pair, way.matrix, u, way.pair.unlikeness(way.matrix, u, NEAR)[0])
 
