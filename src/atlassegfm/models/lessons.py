@@ -12,7 +12,7 @@ from atlassegfm.overlap import dice
 from atlassegfm.volume import Volume, bounding_box
 
 #: Displacement amplitudes of the lessons' priors, relative to the label's own border error.
-AMPLITUDES = (0.7, 1.0, 1.0, 1.4)
+AMPLITUDES = (0.7, 1.0, 1.0, 1.4, 1.4)
 #: Largest border error that is believed, relative to the depth of the label.
 DEEPEST = 0.75
 #: A round-trip prior below this Dice is no lesson: there registration failed.
