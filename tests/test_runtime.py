@@ -92,6 +92,26 @@ def test_threads_without_torch_are_those_of_the_environment_or_the_machine(monke
     assert runtime.compute_threads() == wanted
 
 
+def test_work_side_by_side_keeps_its_order_and_each_item_to_one_thread():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    found = runtime.side_by_side(lambda n: (n * n, torch.get_num_threads()), range(9))
+    assert found == [(n * n, 1) for n in range(9)]
+    assert runtime.side_by_side(str, []) == []
+    assert torch.get_num_threads() == before
+    with pytest.raises(ZeroDivisionError):
+        runtime.side_by_side(lambda n: 1 // n, [1, 0])
+
+
+def test_one_thread_lasts_as_long_as_its_context():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    with runtime.one_thread():
+        assert torch.get_num_threads() == 1
+        assert runtime.compute_threads() == 1
+    assert torch.get_num_threads() == before
+
+
 def test_threads_are_torchs_where_it_is_at_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 7))
     assert runtime.compute_threads() == 7

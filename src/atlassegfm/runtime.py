@@ -10,11 +10,18 @@ import logging
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from atlassegfm.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -48,6 +55,29 @@ def compute_threads() -> int:
         return torch.get_num_threads()
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() and int(given) else available_cores()
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Let the calling thread compute on one thread for as long as the context lasts, torch and scikit-learn alike."""
+    # Imported late: few commands need it.
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1, user_api="openmp")
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``[work(item) for item in items]``, as many at once as there are threads to compute with, each on one thread.
+
+    For many small steps: threads that wait for each other within a step cost more than they give. What is not the
+    same on one thread as on several must not be given to this.
+    """
+
+    def alone(item: Item) -> Result:
+        with one_thread():
+            return work(item)
+
+    with ThreadPoolExecutor(compute_threads()) as pool:
+        return list(pool.map(alone, items))
 
 
 def limit_threads(threads: int | None) -> None:

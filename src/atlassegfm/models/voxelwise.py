@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
 
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
@@ -30,6 +29,7 @@ from atlassegfm.models.hints import mask_of_prompt
 from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, rounded_errors, settled_errors
 from atlassegfm.models.recall import Recall
 from atlassegfm.prompts import THRESHOLD, Prompt
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Voxels per label and prior that the classifier learns from: at most so many, fewer where many labels share the time.
@@ -140,13 +140,7 @@ def _grown(seed: int, lessons: list[tuple[np.ndarray, np.ndarray]]) -> list[Hist
 
     Growing is a great many small steps: two threads that wait for each other took 33 s where one took 19.
     """
-
-    def grow(lesson: tuple[np.ndarray, np.ndarray]) -> HistGradientBoostingClassifier:
-        with threadpool_limits(1, user_api="openmp"):
-            return _trees(seed).fit(*lesson)
-
-    with ThreadPoolExecutor(min(torch.get_num_threads(), len(lessons))) as pool:
-        return list(pool.map(grow, lessons))
+    return side_by_side(lambda lesson: _trees(seed).fit(*lesson), lessons)
 
 
 def _block_fold(index: np.ndarray, spacing: np.ndarray, size_mm: float) -> np.ndarray:

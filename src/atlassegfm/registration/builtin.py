@@ -6,6 +6,7 @@ Every length is chosen in mm from the fields of view, so that a mouse brain and 
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -25,10 +26,13 @@ from atlassegfm.registration.linear import Fit, LinearProblem, affine_candidates
 from atlassegfm.registration.options import OwnOptions
 from atlassegfm.registration.result import RegistrationResult, Settings
 from atlassegfm.registration.transform import Affine, Transform
+from atlassegfm.runtime import one_thread
 from atlassegfm.volume import Volume
 
 #: Voxels along the longest edge on the two linear levels.
 LINEAR_VOXELS = (40, 64)
+#: Images of fewer voxels are registered on one thread: several take as long, and more of the cores' time.
+WORTH_THREADS = 200_000
 #: Starts refined by the linear step of the rigid and affine methods.
 STARTS = 4
 #: A finest level is made coarser for speed as long as it keeps so many voxels.
@@ -242,6 +246,12 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
     RegistrationError
         If the images look alike nowhere.
     """
+    small = max(fixed.grid.size, moving.grid.size) < WORTH_THREADS
+    with one_thread() if small else nullcontext():
+        return _deformable(fixed, moving, settings, dof)
+
+
+def _deformable(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> RegistrationResult:
     search = _Search(fixed, moving, settings, PLANS[OwnOptions(**settings.options).quality])
     candidates = search.found(dof)
     best = candidates[0]

@@ -9,8 +9,7 @@ that better than the similarity that the steps climb (docs/decisions/0016-seats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -26,6 +25,7 @@ from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.transform import Affine, Displacement, Transform
 from atlassegfm.registration.unfold import unfolded
 from atlassegfm.resampling import resample_image
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Voxels along the label's longest edge on the coarse level; the fine one has twice as many, if the scan has them.
@@ -192,9 +192,9 @@ class SeatSearch:
         registered = self._registered(coarse, here)
         if not ALIKE <= registered.unlike < np.inf:
             return None
-        ways = _side_by_side(lambda matrix: _first(coarse, matrix, there), starts)
+        ways = side_by_side(lambda matrix: _first(coarse, matrix, there), starts)
         ways = sorted((w for w in ways if w is not None), key=lambda way: way.unlike)[:AGAIN]
-        ways = sorted(_side_by_side(_farther, [registered, *ways]), key=lambda way: way.unlike)[:FINE]
+        ways = sorted(side_by_side(_farther, [registered, *ways]), key=lambda way: way.unlike)[:FINE]
         return self._best(registered, ways, images, middles[0])
 
     def _cut_out(
@@ -233,7 +233,7 @@ class SeatSearch:
         near = NEAR * coarse / spacing
         own = _cut_alike(fine, registered)
         before = registered.unlike + own.unlikeness(registered.matrix, self._told(own, registered.matrix), near)[0]
-        ends = _side_by_side(lambda way: _refined(fine, way, near), ways)
+        ends = side_by_side(lambda way: _refined(fine, way, near), ways)
         way, end, mask = min(((w, *e) for w, e in zip(ways, ends, strict=True)), key=lambda found: found[1].unlike)
         after = way.unlike + end.unlike
         told = end.pair.unlikeness(end.matrix, self._told(end.pair, end.matrix), near)[1]
@@ -299,12 +299,6 @@ def _there_and_back(way: _Way) -> tuple[Volume, float]:
     there, back = (share.cpu().numpy() >= 0.5 for share in carried)
     apart = Volume(two.distance.cpu().numpy() * np.float32(grid.spacing[0]), grid)
     return apart, dice(there, back, both_empty=0.0)
-
-
-def _side_by_side(work: Callable, items: Iterable) -> list:
-    """``[work(item) for item in items]``, in as many threads as torch would use."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(work, items))
 
 
 def _points(mask: Volume) -> np.ndarray:
