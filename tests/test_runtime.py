@@ -95,6 +95,7 @@ def test_threads_without_torch_are_those_of_the_environment_or_the_machine(monke
 def test_work_side_by_side_keeps_its_order_and_each_item_to_one_thread():
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
+    torch.set_num_threads(before)  # as workers of a cohort do: torch repeats it in each new thread
     found = runtime.side_by_side(lambda n: (n * n, torch.get_num_threads()), range(9))
     assert found == [(n * n, 1) for n in range(9)]
     assert runtime.side_by_side(str, []) == []

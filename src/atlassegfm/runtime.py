@@ -62,6 +62,8 @@ def one_thread() -> AbstractContextManager[object]:
     # Imported late: few commands need it.
     from threadpoolctl import threadpool_limits
 
+    # Torch sets the number of a new thread when it is first asked, which would undo the limit.
+    compute_threads()
     return threadpool_limits(1, user_api="openmp")
 
 
