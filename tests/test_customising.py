@@ -13,6 +13,7 @@ from atlassegfm.builtin import store
 from atlassegfm.builtin.customise import Course
 from atlassegfm.cli import app
 from atlassegfm.customising import customise
+from atlassegfm.models.recall import Recall
 from atlassegfm.models.refiner import RefinerModel
 from atlassegfm.volume import Grid, Volume
 from blobs import blobs, grey
@@ -24,7 +25,7 @@ SHORT = Course(fewest_steps=1, most_steps=1, judging_patches=1)
 @pytest.fixture(autouse=True)
 def _one_step(monkeypatch, tmp_path):
     monkeypatch.setenv("ATLASSEGFM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(store, "_memory", type(store._memory)())
+    monkeypatch.setattr(store, "_memory", Recall(1))
     monkeypatch.setattr(customising, "RefinerModel", lambda **given: RefinerModel(**given, course=SHORT))
 
 

@@ -1,12 +1,15 @@
 """What the fusion is taught on the atlas."""
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from atlassegfm import fusing
 from atlassegfm.fusing import fit_fusions, union_box
 from atlassegfm.models.base import SegmentationModel, Support
+from atlassegfm.models.recall import Recall
 from atlassegfm.overlap import dice
 from atlassegfm.volume import Grid, Volume
 
@@ -26,8 +29,11 @@ def scene() -> tuple[Volume, Volume]:
 class Answering(SegmentationModel):
     """Says what the truth is, dilated or not, whatever it is asked; keeps what it was asked."""
 
-    def __init__(self, answers: dict[int, np.ndarray]) -> None:
-        self.answers, self.asked = answers, []
+    def __init__(self, answers: dict[int, np.ndarray], name: str | None = None) -> None:
+        self.answers, self.asked, self.name = answers, [], name
+
+    def identity(self):
+        return self.name
 
     def set_image(self, image: Volume) -> None:
         pass
@@ -51,8 +57,9 @@ def good(support):
 
 
 def test_each_label_is_asked_for_with_the_round_trip_and_with_a_displaced_prior(support, good):
-    model, _ = good
-    assert [value for value, _ in model.asked] == [1, 1, 2, 2]
+    model, fusions = good
+    assert list(fusions) == [1, 2]
+    assert sorted(value for value, _ in model.asked) == [1, 1, 2, 2]
     for value in (1, 2):
         found = [dice(mask > 0.5, support.truth.data == value) for asked, mask in model.asked if asked == value]
         assert found[0] == dice(support.priors.data == value, support.truth.data == value)
@@ -89,6 +96,70 @@ def test_same_seed_same_fusion(support, good):
     again = fit_fusions(Answering({v: support.truth.data == v for v in (1, 2)}), support, "kalman", 0)
     for value, fusion in good[1].items():
         assert fusion.facts == again[value].facts
+
+
+class TestFurtherQueries:
+    """What does not depend on the query is asked once by a process."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_known(self, monkeypatch):
+        monkeypatch.setattr(fusing, "_recall", Recall(1 << 30, lambda example: example.nbytes))
+
+    @pytest.fixture
+    def further(self, support) -> Support:
+        """What came back from another query."""
+        return replace(support, priors=support.truth.with_data(np.roll(support.truth.data, -1, axis=0)))
+
+    @staticmethod
+    def model(support: Support, name: str | None) -> Answering:
+        return Answering({v: np.roll(support.truth.data == v, 1, axis=0) for v in (1, 2)}, name)
+
+    def test_the_model_is_asked_about_the_round_trip_only(self, support, further):
+        fit_fusions(self.model(support, "a"), support, "kalman", 0)
+        again, fresh = self.model(support, "a"), self.model(support, None)
+        recalled = fit_fusions(again, further, "kalman", 0)
+        assert sorted(value for value, _ in again.asked) == [1, 2]
+        for value, mask in again.asked:
+            np.testing.assert_array_equal(mask > 0.5, further.priors.data == value)
+        for value, fusion in fit_fusions(fresh, further, "kalman", 0).items():
+            assert fusion.facts == recalled[value].facts
+        assert len(fresh.asked) == 4
+
+    @pytest.mark.parametrize("names", [("a", "b"), (None, None)])
+    def test_another_model_is_asked_itself(self, support, names):
+        for name in names:
+            model = self.model(support, name)
+            fit_fusions(model, support, "kalman", 0)
+            assert len(model.asked) == 4
+
+    def test_another_seed_and_another_image_are_asked_about(self, support):
+        fit_fusions(self.model(support, "a"), support, "kalman", 0)
+        brighter = replace(support, image=support.image.with_data(support.image.data + 1))
+        for lesson, seed in ((support, 1), (brighter, 0)):
+            model = self.model(support, "a")
+            fit_fusions(model, lesson, "kalman", seed)
+            assert len(model.asked) == 4
+
+    def test_a_notice_is_told_by_every_run(self, support):
+        class Noticing(Answering):
+            def segment(self, prompt):
+                self.notices.append("the label leaves the picture")
+                return super().segment(prompt)
+
+        for _ in range(2):
+            model = Noticing({v: support.truth.data == v for v in (1, 2)}, "n")
+            fit_fusions(model, support, "kalman", 0)
+            assert len(model.notices) == 4
+
+
+def test_lessons_of_many_labels_are_taken_in_turns(support, good, monkeypatch):
+    """A turn's round trips come first; the fusions are those of one turn."""
+    monkeypatch.setattr(fusing, "TURN", 1)
+    model = Answering({v: support.truth.data == v for v in (1, 2)})
+    fusions = fit_fusions(model, support, "kalman", 0)
+    order = [value for value, _ in model.asked]
+    assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
+    assert [f.facts for f in fusions.values()] == [f.facts for f in good[1].values()]
 
 
 def test_box_covers_both_maps_and_their_surroundings():

@@ -13,6 +13,7 @@ from atlassegfm.fusion.base import Example, Fusion
 from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.corruption import displaced_labels
 from atlassegfm.models.lessons import error_limits, usual_error
+from atlassegfm.models.recall import Recall
 from atlassegfm.volume import bounding_box
 
 #: Surroundings of both masks, in mm, within which fusion works.
@@ -21,6 +22,12 @@ FUSION_MARGIN_MM = 12.0
 OPTIMISM = 1.5
 #: Times that the model is asked for each label on the atlas.
 LESSONS = 2
+#: Labels whose lessons are in memory at once.
+TURN = 16
+#: Bytes of lessons that are kept for further queries.
+KEPT = 256 << 20
+
+_recall: Recall[Example] = Recall(KEPT, lambda example: example.nbytes)
 
 
 def fit_fusions(
@@ -50,31 +57,64 @@ def fit_fusions(
     dict of int to Fusion
         By label value.
     """
-    harder = {} if kind == "none" else _displaced(support, seed)
-    fusions = {}
-    for number, value in enumerate(support.values):
-        progress(number / len(support.values))
+    if kind == "none":
         # A fusion that learns nothing needs no answers.
-        lessons = (support, harder[value]) if harder else ()
-        fusions[value] = fit_many(kind, [_example(session, lesson, value) for lesson in lessons], seed)
-    return fusions
+        return {value: fit_many(kind, [], seed) for value in support.values}
+    harder = _Harder(session, support, seed)
+    fusions = {}
+    # In turns: a model that looks at the atlas anew for other priors does so twice for many labels, not for each.
+    for turn in _turns(harder.order):
+        progress(len(fusions) / len(support.values))
+        round_trip = {value: _example(session, support, value) for value in turn}
+        for value in turn:
+            fusions[value] = fit_many(kind, [round_trip.pop(value), harder.example(value)], seed)
+    return {value: fusions[value] for value in support.values}
 
 
-def _displaced(support: Support, seed: int) -> dict[int, Support]:
-    """For each label a lesson whose prior errs more than the round trip's, but no more than its thickness bears."""
-    limits = error_limits(support)
-    size = OPTIMISM * usual_error(support, limits)
-    made: dict[int, Support] = {}
-    out = {}
-    for value, limit in limits.items():
+class _Harder:
+    """For each label a lesson whose prior errs more than the round trip's, but no more than its thickness bears.
+
+    Nothing of it comes from the query: what the model answered for one serves the next.
+    """
+
+    def __init__(self, session: SegmentationModel, support: Support, seed: int) -> None:
+        self._session, self._support, self._seed = session, support, seed
+        limits = error_limits(support)
+        self._size = OPTIMISM * usual_error(support, limits)
         # Labels of like thickness share one displacement.
-        octave = min(0, int(np.floor(np.log2(limit / size))))
-        if octave not in made:
-            rng = np.random.default_rng([seed, LESSONS, -octave])
-            priors = displaced_labels(support.truth, size * 2.0**octave, rng)
-            made[octave] = replace(support, priors=priors)
-        out[value] = made[octave]
-    return out
+        self._octaves = {v: min(0, int(np.floor(np.log2(limit / self._size)))) for v, limit in limits.items()}
+        self._made: dict[int, Support] = {}
+        atlas = support.image.digest(), support.truth.digest()
+        self._known_by = (session.identity(), *atlas, support.kind, self._size, seed)
+
+    @property
+    def order(self) -> list[int]:
+        """Labels with those beside each other that share a displacement."""
+        return sorted(self._octaves, key=self._octaves.__getitem__)
+
+    def example(self, value: int) -> Example:
+        """The lesson of one label, with the model's answer."""
+        key = (*self._known_by, value)
+        found = _recall.find(key)
+        if found is None:
+            said = len(self._session.notices)
+            found = _example(self._session, self._lesson(self._octaves[value]), value)
+            told = len(self._session.notices) > said  # a notice has to be told by every run
+            # A model may have become another one on the way: a GPU that was too small.
+            if not told and self._known_by[0] is not None and self._known_by[0] == self._session.identity():
+                _recall.keep(key, found)
+        return found
+
+    def _lesson(self, octave: int) -> Support:
+        if octave not in self._made:
+            rng = np.random.default_rng([self._seed, LESSONS, -octave])
+            priors = displaced_labels(self._support.truth, self._size * 2.0**octave, rng)
+            self._made[octave] = replace(self._support, priors=priors)
+        return self._made[octave]
+
+
+def _turns(values: list[int]) -> list[list[int]]:
+    return [values[start : start + TURN] for start in range(0, len(values), TURN)]
 
 
 def union_box(first: np.ndarray, second: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from atlassegfm.points import linear_map
 from atlassegfm.volume import Grid, Volume, bounding_box
 
 #: Label values and names of the phantom's organs.
@@ -162,7 +163,7 @@ class _Patient:
         """Body coordinates (3, *grid.shape), mm, float32, of the voxel centres of `grid`."""
         ijk = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
         world = grid.to_world(ijk) - self.shift_mm
-        body = np.moveaxis(world @ self.rotation.T / self.scale, -1, 0).astype(np.float32)
+        body = np.moveaxis(linear_map(self.rotation / self.scale, world), -1, 0).astype(np.float32)
         return body + self.warp(body)
 
 

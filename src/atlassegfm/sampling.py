@@ -47,7 +47,7 @@ def trilinear(
     source = np.ascontiguousarray(values, dtype=np.float32).reshape(*values.shape[:3], -1)
     at = np.ascontiguousarray(places, dtype=np.float64).reshape(-1, 3)
     out = np.empty((len(at), source.shape[3]), dtype=np.float32)
-    threads = min(compute_threads(), max(1, len(at) // _WORTH_A_THREAD))
+    threads = min(compute_threads(), len(at) // _WORTH_A_THREAD)
     beyond = (outside is not None, np.float32(outside or 0.0))
     run_parts(_sample, len(at), threads, source, at, float(snap), *beyond, nearest, out)
     return out.reshape((*np.shape(places)[:-1], *channels))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from atlassegfm.errors import GeometryError
+from atlassegfm.points import linear_map
 
 #: Two grids match when no corner voxel centre of one lies farther than this from its twin, in mm.
 GRID_TOLERANCE_MM = 1e-3
@@ -97,12 +98,12 @@ class Grid:
 
     def to_world(self, ijk: np.ndarray | Sequence[float]) -> np.ndarray:
         """Voxel indices (..., 3) to RAS+ mm (..., 3)."""
-        return np.asarray(ijk, dtype=np.float64) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return linear_map(self.affine[:3, :3], ijk, self.affine[:3, 3])
 
     def to_voxel(self, xyz: np.ndarray | Sequence[float]) -> np.ndarray:
         """RAS+ mm (..., 3) to continuous voxel indices (..., 3)."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(xyz, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3]
+        return linear_map(inverse[:3, :3], xyz, inverse[:3, 3])
 
     def matches(self, other: Grid, tolerance_mm: float = GRID_TOLERANCE_MM) -> bool:
         """Whether both grids have the same shape and the same voxel centres within `tolerance_mm`."""

@@ -8,6 +8,7 @@ import torch
 
 from atlassegfm.builtin import store
 from atlassegfm.builtin.store import KEPT, Store, cache_folder, content_key
+from atlassegfm.models.recall import Recall
 from atlassegfm.volume import Grid, Volume
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(4.0)}
@@ -15,7 +16,7 @@ STATE = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(4.0)}
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered(monkeypatch):
-    monkeypatch.setattr(store, "_memory", type(store._memory)())
+    monkeypatch.setattr(store, "_memory", Recall(KEPT))
 
 
 def test_found_in_memory_and_on_disk(tmp_path):
@@ -24,7 +25,7 @@ def test_found_in_memory_and_on_disk(tmp_path):
         state, facts = Store(tmp_path / "new").find("k")
         assert facts == {"steps": 3}
         assert all(torch.equal(state[n], STATE[n]) for n in STATE)
-        store._memory.clear()
+        store._memory.forget()
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["k.safetensors"]
 
 

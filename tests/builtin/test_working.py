@@ -39,11 +39,15 @@ def test_there_and_back_stays_in_place(affine):
     assert back[0].max() == 0.0
 
 
-def test_a_copy_knows_what_it_shows():
+def test_a_copy_knows_what_it_is_around():
     grid = Grid((120, 60, 60), np.eye(4))
     seen = np.zeros(grid.shape, bool)
-    seen[20:30, 20:30, 20:30] = True
+    seen[50:60, 20:30, 20:30] = True
     working = WorkingCopy.around(Volume(np.zeros(grid.shape, np.float32), grid), seen, 1.0)
-    assert working.shows(seen)
-    assert not working.shows(np.roll(seen, 60, axis=0))
+    assert working.is_around(seen)
+    assert not working.is_around(np.roll(seen, 60, axis=0))
+    # A part of it would make a smaller copy.
+    smaller = seen.copy()
+    smaller[:54] = False
+    assert not working.is_around(smaller)
     assert WorkingCopy.around(Volume(np.zeros(grid.shape, np.float32), grid), np.zeros_like(seen), 1.0) is None

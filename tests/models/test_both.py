@@ -33,6 +33,15 @@ def opinion(value: float, seen: list):
     return Opinion
 
 
+def test_identity_is_that_of_both(monkeypatch, seen):
+    model = BothModel()
+    assert model.identity() is None
+    monkeypatch.setattr(model._trees, "identity", lambda: "trees", raising=False)
+    assert model.identity() is None
+    monkeypatch.setattr(model._network, "identity", lambda: "network", raising=False)
+    assert model.identity() == ("trees", "network")
+
+
 @pytest.fixture
 def seen(monkeypatch) -> list:
     seen = []

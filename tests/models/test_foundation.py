@@ -146,6 +146,22 @@ def test_missing_weights_are_told_before_anything_is_computed(scene):
     assert not steps
 
 
+def test_identity_tells_weights_device_seed_and_options(weights, tmp_path):
+    path = weights("vesselfm")
+    other = tmp_path / "other.pt"
+    other.write_bytes(path.read_bytes() + b"0")
+    given = [(path, 0, "cpu"), (path, 0, "cpu"), (path, 1, "cpu"), (other, 0, "cpu"), (path, 0, "cuda")]
+    found = [create_model("vesselfm", device=d, seed=s, weights=w).identity() for w, s, d in given]
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+
+
+def test_a_model_that_runs_elsewhere_may_be_another_one_tomorrow():
+    pytest.importorskip("nnInteractive")
+    options = {"server": "http://127.0.0.1:9"}
+    assert create_model("nninteractive", device="cpu", seed=0, options=options).identity() is None
+
+
 class TestOneNetwork:
     """Loaded once by a process, whatever the number of sessions and scans."""
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atlassegfm.models.lessons import Lessons, border_error, depth, rounded_errors, settled_errors, usable_priors
+from atlassegfm.models.lessons import Lessons, border_error, depth, rounded, settled_errors, usable_priors
 from atlassegfm.volume import Grid, Volume
 
 GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
@@ -60,7 +60,7 @@ def test_lessons_do_not_depend_on_the_order_in_which_labels_ask(truth):
 
 
 def test_errors_are_rounded_to_powers_of_two_voxels():
-    assert rounded_errors({1: 1.5, 2: 2.0, 3: 2.2, 4: 0.6, 5: 12.1}, 1.5) == {1: 1.5, 2: 1.5, 3: 3.0, 4: 0.75, 5: 12.0}
+    assert [rounded(error, 1.5) for error in (1.5, 2.0, 2.2, 0.6, 12.1)] == [1.5, 1.5, 3.0, 0.75, 12.0]
 
 
 def test_a_lost_label_gets_a_stand_in_and_the_others_stay(truth):

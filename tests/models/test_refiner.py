@@ -11,6 +11,7 @@ from atlassegfm.builtin.options import BuiltinOptions
 from atlassegfm.builtin.weights import save_weights
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import Support, prompt_from_labels
+from atlassegfm.models.recall import Recall
 from atlassegfm.models.refiner import RefinerModel
 from atlassegfm.overlap import dice
 from atlassegfm.prompts import make_prompt
@@ -141,13 +142,34 @@ def test_without_customising_the_shipped_network_answers(weights):
     np.testing.assert_array_equal(answer(model, image, truth, 1) > 0.5, truth.data == 1)
 
 
+def test_an_answer_does_not_depend_on_what_was_asked_before(model):
+    image, truth = scan(1)
+    small = truth.with_data(np.where(np.indices(GRID.shape)[0] < GRID.shape[0] // 2, truth.data, 0))
+    fresh = answer(model, image, small, 1)
+    model.set_image(truth)
+    answer(model, image, moved(truth, 2), 1)
+    np.testing.assert_array_equal(answer(model, image, small, 1), fresh)
+
+
+def test_identity_is_that_of_what_was_learnt(weights, tmp_path):
+    short = replace(COURSE, fewest_steps=1, most_steps=1)
+    sessions = [RefinerModel(options=weights, course=short, seed=seed, cache=tmp_path) for seed in (0, 0, 1)]
+    sessions.append(RefinerModel(options=replace(weights, customise=False)))
+    assert sessions[0].identity() is None
+    for session in sessions:
+        session.customise(support())
+    first, second, other, shipped = (session.identity() for session in sessions)
+    assert first == second
+    assert len({first, other, shipped}) == 3
+
+
 def test_the_second_session_finds_the_weights_and_answers_alike(weights, tmp_path, monkeypatch):
     short = replace(COURSE, fewest_steps=2, most_steps=2)
     image, truth = scan(1)
     answers, found = [], []
     for seed, forget in ((7, False), (7, False), (7, True), (8, False)):
         if forget:
-            monkeypatch.setattr(store, "_memory", type(store._memory)())
+            monkeypatch.setattr(store, "_memory", Recall(1))
         model = RefinerModel(options=weights, course=short, seed=seed, cache=tmp_path)
         model.customise(support())
         found.append(model.found_again)

@@ -151,3 +151,24 @@ def test_misuse_is_told(taught):
     fresh.set_image(support.image)
     with pytest.raises(ModelError, match="not taught label 1"):
         fresh.segment(support.prompt(1))
+
+
+def test_an_answer_does_not_depend_on_what_was_asked_before(taught):
+    model, support = taught
+    harder = replace(support, priors=moved(support.truth, 3))
+    after = [model.segment_support(lesson, value) for lesson in (support, harder) for value in (1, 2)]
+    fresh = VoxelwiseModel(seed=0)
+    fresh.customise(support)
+    first = [fresh.segment_support(lesson, value) for lesson in (harder, support) for value in (1, 2)]
+    for one, other in zip(after, first[2:] + first[:2], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_identity_is_that_of_what_was_learnt(taught):
+    _, support = taught
+    first, second, other = (VoxelwiseModel(seed=seed) for seed in (0, 0, 1))
+    assert first.identity() is None
+    first.customise(support)
+    second.customise(replace(support, priors=moved(support.truth, -2)))
+    other.customise(support)
+    assert first.identity() == second.identity() != other.identity()

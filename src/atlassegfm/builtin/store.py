@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from atlassegfm.io import atomic_path
+from atlassegfm.models.recall import Recall
 from atlassegfm.models.weights import home
 from atlassegfm.volume import Volume
 
@@ -23,7 +23,7 @@ VERSION = 1
 KEPT, KEPT_ON_DISK = 4, 50
 
 State = dict[str, torch.Tensor]
-_memory: OrderedDict[str, tuple[State, dict[str, Any]]] = OrderedDict()
+_memory: Recall[tuple[State, dict[str, Any]]] = Recall(KEPT)
 
 
 def cache_folder() -> Path:
@@ -54,9 +54,9 @@ class Store:
 
     def find(self, key: str) -> tuple[State, dict[str, Any]] | None:
         """Weights and facts of a key; None where there are none, or a file that cannot be read."""
-        if key in _memory:
-            _memory.move_to_end(key)
-            return _memory[key]
+        known = _memory.find(key)
+        if known is not None:
+            return known
         path = self._path(key)
         try:
             with safe_open(str(path), framework="pt") as stored:
@@ -67,13 +67,12 @@ class Store:
             return None
         with contextlib.suppress(OSError):  # a folder that may only be read
             path.touch()
-        self._remember(key, state, facts)
-        return state, facts
+        return _memory.keep(key, (state, facts))
 
     def keep(self, key: str, state: State, facts: dict[str, Any]) -> None:
         """Keep weights and JSON-ready facts; on disk as a whole or not at all."""
         state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-        self._remember(key, state, facts)
+        _memory.keep(key, (state, facts))
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._path(key)) as temporary:
             save_file(state, temporary, metadata={"facts": json.dumps(facts)})
@@ -82,13 +81,6 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
-
-    @staticmethod
-    def _remember(key: str, state: State, facts: dict[str, Any]) -> None:
-        _memory[key] = state, facts
-        _memory.move_to_end(key)
-        while len(_memory) > KEPT:
-            _memory.popitem(last=False)
 
 
 def _last_used(path: Path) -> float:

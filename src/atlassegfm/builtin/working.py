@@ -50,12 +50,9 @@ class WorkingCopy:
         cropped = Volume(image.data[part], image.grid.cropped(part))
         return cls(image.grid, part, resample_image(cropped, cropped.grid.with_spacing(spacing_mm), antialias=True))
 
-    def shows(self, seen: np.ndarray) -> bool:
-        """Whether the voxels `seen` and their surroundings lie within the copy."""
-        wanted = _surroundings(self.source, seen, float(self.image.spacing[0]))
-        return wanted is None or all(
-            a.start >= b.start and a.stop <= b.stop for a, b in zip(wanted, self.part, strict=True)
-        )
+    def is_around(self, seen: np.ndarray) -> bool:
+        """Whether `around` these voxels would make the same copy."""
+        return _surroundings(self.source, seen, float(self.image.spacing[0])) == self.part
 
     def labels(self, labels: np.ndarray) -> np.ndarray:
         """A label map of the scan's grid on the copy's."""

@@ -73,6 +73,11 @@ class Example:
         # Copies: the caller may reuse its arrays, and the whole volumes must not stay alive.
         return cls(m_atlas[box].copy(), m_fm[box].copy(), truth[box].copy(), image[box].copy(), spacing)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(a.nbytes for a in (self.m_atlas, self.m_fm, self.truth, self.image))
+
     def softened(self, tau_mm: float | None) -> Example:
         """The same lesson with soft maps, see `soft_maps`."""
         m_atlas, m_fm = soft_maps(self.m_atlas, self.m_fm, self.spacing, tau_mm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,13 @@ class SegmentationModel(ABC):
             what was learnt is no set of numbers), 0 for a frozen model.
         """
         return {"learnable_parameters": 0}
+
+    def identity(self) -> Hashable | None:
+        """What decides an answer beside image and prompt; None where that cannot be told, or answers are not kept.
+
+        Two sessions of one process that are equal in this give the same answer to the same question.
+        """
+        return None
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
         """Foreground probability on the atlas from its imperfect prompt, for the fusion to learn from.

@@ -6,6 +6,7 @@ are not, the trees tear the prior to pieces; the network, which knows shapes and
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,11 @@ class BothModel(SegmentationModel):
         trees, network = self._trees.customise(support), self._network.customise(support)
         counts = {"learnable_parameters": network["learnable_parameters"], "trees": trees["trees"]}
         return {**counts, "voxelwise": trees, "network": network}
+
+    def identity(self) -> Hashable | None:
+        """What both learnt."""
+        both = self._trees.identity(), self._network.identity()
+        return None if None in both else both
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
         """Mixture of both honest answers on the atlas."""

@@ -116,6 +116,12 @@ class FoundationModel(SegmentationModel):
             return 0.0
         return self._passes(image, labels) * self.info.cpu_seconds * self._relative_size()
 
+    def identity(self) -> Hashable | None:
+        """Which network, on which device and with which options; None for a model that runs elsewhere."""
+        if self.weights is None:
+            return None
+        return (self.info.name, self.weights.sha256, self.device, self._scale, self.seed, repr(self.options))
+
     # For subclasses.
 
     @property

@@ -37,9 +37,14 @@ def settled_errors(errors: dict[int, float], limits: dict[int, float], unit: flo
     return {v: max(e, 0.5 * usual, 0.5 * unit) for v, e in capped.items()}
 
 
-def rounded_errors(errors: dict[int, float], unit: float) -> dict[int, float]:
-    """Border errors in mm rounded to powers of two voxels (of edge `unit`), so that queries share what is learnt."""
-    return {v: unit * 2.0 ** round(float(np.log2(e / unit))) for v, e in errors.items()}
+def octave(error: float, unit: float) -> int:
+    """The power of two voxels (of edge `unit`) next to an error in mm: queries of like errors share what is learnt."""
+    return round(float(np.log2(error / unit)))
+
+
+def rounded(error: float, unit: float) -> float:
+    """An error in mm rounded to a power of two voxels (of edge `unit`)."""
+    return unit * 2.0 ** octave(error, unit)
 
 
 class Lessons:
@@ -54,12 +59,12 @@ class Lessons:
 
     def priors(self, error: float) -> list[Volume]:
         """Label maps whose borders are off by about `error` mm."""
-        octave = round(np.log2(error / self._unit))
-        if octave not in self._displaced:
-            rng = np.random.default_rng([self._seed, octave + 100])
-            size = self._unit * 2.0**octave
-            self._displaced[octave] = [displaced_labels(self._truth, a * size, rng) for a in AMPLITUDES]
-        return self._displaced[octave]
+        step = octave(error, self._unit)
+        if step not in self._displaced:
+            rng = np.random.default_rng([self._seed, step + 100])
+            size = rounded(error, self._unit)
+            self._displaced[step] = [displaced_labels(self._truth, a * size, rng) for a in AMPLITUDES]
+        return self._displaced[step]
 
 
 def border_error(prior: np.ndarray, truth: np.ndarray, spacing: np.ndarray) -> float:
@@ -112,5 +117,4 @@ def usual_error(support: Support, limits: dict[int, float]) -> float:
     spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
     masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
     errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
-    settled = settled_errors(errors, limits, unit)
-    return unit * 2.0 ** round(float(np.log2(np.median(list(settled.values())) / unit)))
+    return rounded(float(np.median(list(settled_errors(errors, limits, unit).values()))), unit)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import TypeVar
+
+from atlassegfm.models.recall import Recall
 
 T = TypeVar("T")
 #: Networks kept; the one that was not used for longest goes first. They take hundreds of MB each.
 KEPT = 1
 
-_networks: OrderedDict[Hashable, object] = OrderedDict()
+_networks: Recall[object] = Recall(KEPT)
 
 
 def loaded(key: Hashable, build: Callable[[], T]) -> T:
@@ -23,18 +24,13 @@ def loaded(key: Hashable, build: Callable[[], T]) -> T:
     build : callable
         Loads the network.
     """
-    if key not in _networks:
+    found = _networks.find(key)
+    if found is None:
         # Before the new one is there, so that not both are in memory.
-        while len(_networks) >= KEPT:
-            _networks.popitem(last=False)
-        _networks[key] = build()
-    _networks.move_to_end(key)
-    return _networks[key]  # type: ignore[return-value]
+        _networks.shrink(KEPT - 1)
+        found = _networks.keep(key, build())
+    return found  # type: ignore[return-value]
 
 
-def forget(key: Hashable | None = None) -> None:
-    """Let a network go; without a key all of them."""
-    if key is None:
-        _networks.clear()
-    else:
-        _networks.pop(key, None)
+#: Let a network go; without a key all of them.
+forget = _networks.forget

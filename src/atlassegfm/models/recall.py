@@ -15,21 +15,44 @@ class Recall(Generic[Learnt]):
     Parameters
     ----------
     most : int
-        Things that are kept.
+        How much is kept, in the unit of `weigh`.
+    weigh : callable, optional
+        What a thing takes of it; by default each counts one. A thing that takes more than all of it is not kept.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, weigh: Callable[[Learnt], int] = lambda thing: 1) -> None:
+        self._most, self._weigh = most, weigh
         self._kept: OrderedDict[Hashable, Learnt] = OrderedDict()
 
     def of(self, key: Hashable, learn: Callable[[], Learnt]) -> Learnt:
         """What is known under `key`; it is learnt where nothing is. The key has to tell all that decides it."""
-        if key not in self._kept:
-            self._kept[key] = learn()
+        found = self.find(key)
+        return self.keep(key, learn()) if found is None else found
+
+    def find(self, key: Hashable) -> Learnt | None:
+        """What is known under `key`; None where nothing is."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
+    def keep(self, key: Hashable, learnt: Learnt) -> Learnt:
+        """Remember, and return what is remembered."""
+        self._kept[key] = learnt
         self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
+        self.shrink(self._most)
+        return learnt
+
+    def shrink(self, most: int) -> None:
+        """Forget until no more than `most` is left, before something large is learnt for example."""
+        while self._kept and sum(map(self._weigh, self._kept.values())) > most:
             self._kept.popitem(last=False)
-        return self._kept[key]
+
+    def forget(self, key: Hashable | None = None) -> None:
+        """Forget one thing, known or not; without a key all of them."""
+        if key is None:
+            self._kept.clear()
+        else:
+            self._kept.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._kept)

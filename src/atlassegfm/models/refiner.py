@@ -8,6 +8,7 @@ with the shipped network by 0.005 to 0.015.
 from __future__ import annotations
 
 import copy
+from collections.abc import Hashable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ class RefinerModel(SegmentationModel):
         self._rows: dict[int, int] = {}
         self._sizes_ml: dict[int, float] = {}
         self._spacing = 0.0
+        self._learnt: str | None = None
         self._image: Volume | None = None
         self._copy: WorkingCopy | None = None
 
@@ -103,11 +105,12 @@ class RefinerModel(SegmentationModel):
         self._copy = None
         facts = {"learnable_parameters": 0, "customised": False, "working_spacing_mm": self._spacing}
         if not self.customising:
+            self._learnt = content_key(support.image, support.truth, self._weights, [self.device, self._spacing])
             return facts
         limits = error_limits(support)
         size = usual_error(support, limits)
         told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
-        key = content_key(support.image, support.truth, self._weights, told)
+        self._learnt = key = content_key(support.image, support.truth, self._weights, told)
         found = self._store.find(key)
         self.found_again = found is not None
         if found is None:
@@ -119,6 +122,10 @@ class RefinerModel(SegmentationModel):
         self._network.add_labels(len(self._rows))
         self._network.load_state_dict(state)
         return {**facts, **learnt}
+
+    def identity(self) -> Hashable | None:
+        """The name of what was learnt; None before `customise`."""
+        return self._learnt
 
     def _learn(
         self, shipped: RefinerNet, support: Support, size_mm: float, limits_mm: list[float]
@@ -144,7 +151,7 @@ class RefinerModel(SegmentationModel):
         return network, {**facts, "prior_border_error_mm": round(size_mm, 3)}
 
     def set_image(self, image: Volume) -> None:
-        """Keep the image; its working copy is made once, around the labels of the first prompt."""
+        """Keep the image; its working copy is made once for all prompts that show the same labels."""
         if image is not self._image:
             self._image, self._copy = image, None
 
@@ -159,7 +166,8 @@ class RefinerModel(SegmentationModel):
         rivals = (prompt.rivals >= THRESHOLD) & ~own if prompt.kind == "mask" else np.zeros_like(own)
         if not own.any():
             return np.zeros(grid.shape, dtype=np.float32)
-        if self._copy is None or not self._copy.shows(own):
+        # Not any copy that happens to show the label: an answer must not depend on what was asked before.
+        if self._copy is None or not self._copy.is_around(own | rivals):
             self._copy = WorkingCopy.around(self._image, own | rivals, self._spacing)
         labels = self._copy.labels(own + 2 * rivals.astype(np.uint8))
         box = bounding_box(labels == 1, margin=MARGIN)

@@ -6,13 +6,12 @@ and repeats that on the query. Away from the prior it has no say: there the prio
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import ndimage
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -26,7 +25,7 @@ from atlassegfm.models.features import (
     signed_distance,
 )
 from atlassegfm.models.hints import mask_of_prompt
-from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, rounded_errors, settled_errors
+from atlassegfm.models.lessons import DEEPEST, Lessons, border_error, depth, rounded, settled_errors
 from atlassegfm.models.recall import Recall
 from atlassegfm.prompts import THRESHOLD, Prompt
 from atlassegfm.runtime import side_by_side
@@ -48,6 +47,7 @@ SMOOTHING = 0.6
 class _Scene:
     """One image with the features that all labels and priors share, around where the labels may be."""
 
+    labelled: np.ndarray
     box: tuple[slice, slice, slice]
     grid: Grid
     ranks: np.ndarray
@@ -63,7 +63,12 @@ class _Scene:
         ranks = rank_intensities(image.data[box], signed_distance(labelled[box], spacing) <= reach)
         # Half precision halves the largest thing in memory; ranks need three digits.
         features = [f.astype(np.float16) for f in image_features(ranks, spacing)]
-        return cls(box, image.grid, ranks, features)
+        return cls(labelled[box].copy(), box, image.grid, ranks, features)
+
+    def is_around(self, labelled: np.ndarray) -> bool:
+        """Whether the look was `around` these voxels."""
+        here = labelled[self.box]
+        return np.count_nonzero(labelled) == np.count_nonzero(here) and np.array_equal(here, self.labelled)
 
     def view(self, mask: np.ndarray, rivals: np.ndarray, reach: float) -> _View | None:
         """Features of the voxels within `reach` of one label's prior; None when the prior is empty."""
@@ -155,6 +160,7 @@ class VoxelwiseModel(SegmentationModel):
     def __init__(self, *, device: str = "cpu", seed: int = 0) -> None:
         self.seed = seed
         self._classifiers: dict[int, _Classifier] = {}
+        self._learnt: Hashable | None = None
         self._size_ml: dict[int, float] = {}
         self._samples = SAMPLES
         self._image: Volume | None = None
@@ -188,8 +194,9 @@ class VoxelwiseModel(SegmentationModel):
             return self._learn(scene, prompts, mask, reaches[value], np.random.default_rng([self.seed, value]))
 
         atlas = support.image.digest(), support.truth.digest(), support.kind, self.seed, widest
-        for value, reach in reaches.items():
-            self._classifiers[value] = _recall.of((*atlas, value, errors[value], reach), partial(learn, value))
+        keys = {value: (*atlas, value, errors[value], reach) for value, reach in reaches.items()}
+        self._classifiers = {value: _recall.of(key, partial(learn, value)) for value, key in keys.items()}
+        self._learnt = tuple(keys.values())
         return {
             # Trees have no numbers that are learnt by descent; their count says how large the model has become.
             "learnable_parameters": None,
@@ -198,13 +205,17 @@ class VoxelwiseModel(SegmentationModel):
             "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
         }
 
+    def identity(self) -> Hashable | None:
+        """What the trees were grown from; None before `customise`."""
+        return self._learnt
+
     def _errors(self, support: Support, unit: float) -> tuple[dict[int, float], dict[int, float]]:
         """Per label by how many mm the borders of its prior are off, and those of what the kind of prompt tells."""
         limits = {v: DEEPEST * depth(support.truth.data == v, support.image.spacing) for v in support.values}
 
         def measured(kind: str) -> dict[int, float]:
             found = {v: self._border_error(support, v, kind) for v in support.values}
-            return rounded_errors(settled_errors(found, limits, unit), unit)
+            return {v: rounded(e, unit) for v, e in settled_errors(found, limits, unit).items()}
 
         errors = measured("mask")
         return errors, errors if support.kind == "mask" else measured(support.kind)
@@ -227,18 +238,15 @@ class VoxelwiseModel(SegmentationModel):
     ) -> _Classifier:
         rows, truths, folds = [], [], []
 
-        def look(prompt: Prompt | None) -> _View | None:
-            return None if prompt is None else scene.view(*self._masks(prompt, scene.grid), reach)
-
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            for view in pool.map(look, prompts):
-                if view is None or not len(view.rows):
-                    continue
-                index = view.index()
-                chosen = np.sort(rng.choice(len(index), size=min(self._samples, len(index)), replace=False))
-                rows.append(view.rows[chosen])
-                truths.append(truth[tuple(index[chosen].T)])
-                folds.append(_block_fold(index[chosen], scene.grid.spacing, 2.0 * reach))
+        for prompt in prompts:
+            view = None if prompt is None else scene.view(*self._masks(prompt, scene.grid), reach)
+            if view is None or not len(view.rows):
+                continue
+            index = view.index()
+            chosen = np.sort(rng.choice(len(index), size=min(self._samples, len(index)), replace=False))
+            rows.append(view.rows[chosen])
+            truths.append(truth[tuple(index[chosen].T)])
+            folds.append(_block_fold(index[chosen], scene.grid.spacing, 2.0 * reach))
         if not rows:
             return _Classifier(reach, None, ())
         x, y, fold = np.concatenate(rows), np.concatenate(truths), np.concatenate(folds)
@@ -250,7 +258,7 @@ class VoxelwiseModel(SegmentationModel):
         return _Classifier(reach, whole, tuple(folds))
 
     def set_image(self, image: Volume) -> None:
-        """Keep the image; its features are computed once, around the labels of the first prompt."""
+        """Keep the image; its features are computed once for all prompts that show the same labels."""
         if image is not self._image:
             self._image, self._scene = image, None
 
@@ -285,7 +293,7 @@ class VoxelwiseModel(SegmentationModel):
         classifier = self._classifiers[prompt.value]
         mask, rivals = self._masks(prompt, self._image.grid)
         # A mask prompt shows all labels, so that one look serves them all; other prompts show their own label only.
-        if self._scene is None or prompt.kind != "mask":
+        if self._scene is None or not self._scene.is_around(mask | rivals):
             self._scene = _Scene.around(self._image, mask | rivals, self._widest)
         return classifier, self._scene.view(mask, rivals, classifier.reach)
 

@@ -18,6 +18,7 @@ import torch
 from scipy import ndimage
 
 from atlassegfm.overlap import dice
+from atlassegfm.points import linear_map
 from atlassegfm.registration.discrete import LOOKS, DiscreteSearch, Look
 from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
@@ -220,7 +221,7 @@ class SeatSearch:
         grid = pair.fixed.grid
         world = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
         before = Affine(np.linalg.inv(matrix))(self._forward(world))
-        vectors = (before - world) @ np.linalg.inv(grid.affine[:3, :3]).T
+        vectors = linear_map(np.linalg.inv(grid.affine[:3, :3]), before - world)
         return torch.as_tensor(np.ascontiguousarray(np.moveaxis(vectors, -1, 0), dtype=np.float32)).to(self._device)
 
     def _best(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from atlassegfm.points import linear_map
 from atlassegfm.sampling import trilinear
 from atlassegfm.volume import Grid
 
@@ -22,7 +23,7 @@ class Affine:
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """Map points (..., 3)."""
-        return points @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        return linear_map(self.matrix[:3, :3], points, self.matrix[:3, 3])
 
     def inverse(self) -> Affine:
         """The inverse map."""
@@ -55,8 +56,7 @@ class Displacement:
     @classmethod
     def of_voxels(cls, grid: Grid, u: np.ndarray) -> Displacement:
         """From displacements (3, I, J, K) in voxels along the array's axes."""
-        vectors = np.moveaxis(u, 0, -1) @ grid.affine[:3, :3].T.astype(np.float32)
-        return cls(grid, np.ascontiguousarray(vectors, dtype=np.float32))
+        return cls(grid, linear_map(grid.affine[:3, :3], np.moveaxis(u, 0, -1)).astype(np.float32))
 
     def at(self, points: np.ndarray) -> np.ndarray:
         """Displacement vectors (..., 3) in mm at world points (..., 3), trilinear."""
