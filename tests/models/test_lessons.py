@@ -61,6 +61,7 @@ def test_lessons_do_not_depend_on_the_order_in_which_labels_ask(truth):
 
 def test_errors_are_rounded_to_powers_of_two_voxels():
     assert [rounded(error, 1.5) for error in (1.5, 2.0, 2.2, 0.6, 12.1)] == [1.5, 1.5, 3.0, 0.75, 12.0]
+    assert [rounded(error, 2.0, 4.0) for error in (1.1, 3.9, 4.1, 15.0, 17.0)] == [2.0, 2.0, 8.0, 8.0, 32.0]
 
 
 def test_a_lost_label_gets_a_stand_in_and_the_others_stay(truth):

@@ -163,6 +163,19 @@ def test_identity_is_that_of_what_was_learnt(weights, tmp_path):
     assert len({first, other, shipped}) == 3
 
 
+def test_queries_on_which_registration_errs_about_as_much_share_what_is_learnt(weights, tmp_path):
+    image, truth = scan(0)
+    found = []
+    for voxels in (3, 5, 0):
+        short = replace(COURSE, fewest_steps=1, most_steps=1)
+        session = RefinerModel(options=weights, course=short, seed=5, cache=tmp_path)
+        facts = session.customise(Support(image, truth, moved(truth, voxels)))
+        found.append((session.identity(), session.found_again, facts["prior_border_error_mm"]))
+    assert found[0][0] == found[1][0] != found[2][0]
+    assert [again for _, again, _ in found] == [False, True, False]
+    assert found[0][2] > found[2][2]
+
+
 def test_the_second_session_finds_the_weights_and_answers_alike(weights, tmp_path, monkeypatch):
     short = replace(COURSE, fewest_steps=2, most_steps=2)
     image, truth = scan(1)

@@ -37,14 +37,14 @@ def settled_errors(errors: dict[int, float], limits: dict[int, float], unit: flo
     return {v: max(e, 0.5 * usual, 0.5 * unit) for v, e in capped.items()}
 
 
-def octave(error: float, unit: float) -> int:
-    """The power of two voxels (of edge `unit`) next to an error in mm: queries of like errors share what is learnt."""
-    return round(float(np.log2(error / unit)))
+def power(error: float, unit: float, base: float = 2.0) -> int:
+    """The exponent of the power of `base` voxels (of edge `unit`) that is next to an error in mm."""
+    return round(float(np.log(error / unit) / np.log(base)))
 
 
-def rounded(error: float, unit: float) -> float:
-    """An error in mm rounded to a power of two voxels (of edge `unit`)."""
-    return unit * 2.0 ** octave(error, unit)
+def rounded(error: float, unit: float, base: float = 2.0) -> float:
+    """An error in mm rounded to a power of `base` voxels (of edge `unit`): like ones share what is learnt."""
+    return unit * base ** power(error, unit, base)
 
 
 class Lessons:
@@ -59,7 +59,7 @@ class Lessons:
 
     def priors(self, error: float) -> list[Volume]:
         """Label maps whose borders are off by about `error` mm."""
-        step = octave(error, self._unit)
+        step = power(error, self._unit)
         if step not in self._displaced:
             rng = np.random.default_rng([self._seed, step + 100])
             size = rounded(error, self._unit)
@@ -109,12 +109,12 @@ def error_limits(support: Support) -> dict[int, float]:
     return {v: max(DEEPEST * depth(support.truth.data == v, spacing), unit) for v in support.values}
 
 
-def usual_error(support: Support, limits: dict[int, float]) -> float:
-    """Border error in mm that the priors' round trip shows: median over labels, rounded to a power of two voxels.
+def usual_error(support: Support, limits: dict[int, float], base: float = 2.0) -> float:
+    """Border error in mm that the priors' round trip shows: median over labels, `rounded` to a power of `base` voxels.
 
     The limits are those of `error_limits`.
     """
     spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
     masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
     errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
-    return rounded(float(np.median(list(settled_errors(errors, limits, unit).values()))), unit)
+    return rounded(float(np.median(list(settled_errors(errors, limits, unit).values()))), unit, base)
