@@ -117,7 +117,10 @@ class FoundationModel(SegmentationModel):
         return self._passes(image, labels) * self.info.cpu_seconds * self._relative_size()
 
     def identity(self) -> Hashable | None:
-        """Which network, on which device and with which options; None for a model that runs elsewhere."""
+        """Which network, on which device and with which options; None for a model that runs elsewhere.
+
+        A subclass that learns from the atlas has to add what it learnt.
+        """
         if self.weights is None:
             return None
         return (self.info.name, self.weights.sha256, self.device, self._scale, self.seed, repr(self.options))

@@ -20,6 +20,10 @@ LEAST_DICE = 0.5
 #: Border error of the prior that stands in for it, relative to the depth of the label.
 STAND_IN = 0.4
 
+#: Network and fusion count errors by powers of so many voxels: what they learn hardly depends on the size, and nearly
+#: all queries of a cohort share it (docs/decisions/0009-customising.md).
+COARSELY = 4.0
+
 
 def depth(mask: np.ndarray, spacing: np.ndarray) -> float:
     """Greatest distance in mm from a voxel of the mask to the mask's border."""
@@ -109,12 +113,12 @@ def error_limits(support: Support) -> dict[int, float]:
     return {v: max(DEEPEST * depth(support.truth.data == v, spacing), unit) for v in support.values}
 
 
-def usual_error(support: Support, limits: dict[int, float], base: float = 2.0) -> float:
-    """Border error in mm that the priors' round trip shows: median over labels, `rounded` to a power of `base` voxels.
+def usual_error(support: Support, limits: dict[int, float]) -> float:
+    """Border error in mm that the priors' round trip shows: median over labels, `rounded` to a power of `COARSELY`.
 
     The limits are those of `error_limits`.
     """
     spacing, unit = support.image.spacing, support.image.grid.voxel_edge_mm
     masks = {v: (support.priors.data == v, support.truth.data == v) for v in support.values}
     errors = {v: border_error(*pair, spacing) for v, pair in masks.items()}
-    return rounded(float(np.median(list(settled_errors(errors, limits, unit).values()))), unit, base)
+    return rounded(float(np.median(list(settled_errors(errors, limits, unit).values()))), unit, COARSELY)

@@ -34,9 +34,6 @@ from atlassegfm.models.lessons import error_limits, usual_error
 from atlassegfm.prompts import THRESHOLD, Box, Point, Prompt, slice_axis
 from atlassegfm.volume import Volume, bounding_box
 
-#: Sizes of priors' errors that count as one: powers of this many voxels. Lessons span a factor of four anyway.
-SIZES = 4.0
-
 
 class RefinerModel(SegmentationModel):
     """The network of `atlassegfm.builtin` as a session.
@@ -96,7 +93,7 @@ class RefinerModel(SegmentationModel):
         """Learn the atlas (see `builtin.customise`), or find again what was learnt from it.
 
         What is learnt depends on the atlas, the weights, the seed, the settings, and on the size of the errors on the
-        round trip, rounded to a power of `SIZES` voxels: nearly all queries of a cohort share it and find the same
+        round trip, rounded to a power of four voxels: nearly all queries of a cohort share it and find the same
         weights again, and none depends on which query came first.
         """
         self.load()
@@ -111,7 +108,7 @@ class RefinerModel(SegmentationModel):
             self._learnt = content_key(support.image, support.truth, self._weights, [self.device, self._spacing])
             return facts
         limits = error_limits(support)
-        size = usual_error(support, limits, SIZES)
+        size = usual_error(support, limits)
         told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
         self._learnt = key = content_key(support.image, support.truth, self._weights, told)
         found = self._store.find(key)
