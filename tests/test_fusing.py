@@ -32,8 +32,8 @@ class Answering(SegmentationModel):
     def __init__(self, answers: dict[int, np.ndarray], name: str | None = None) -> None:
         self.answers, self.asked, self.name = answers, [], name
 
-    def identity(self):
-        return self.name
+    def identity(self, value):
+        return self.name and f"{self.name} {value}"
 
     def set_image(self, image: Volume) -> None:
         pass

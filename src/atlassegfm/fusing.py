@@ -85,7 +85,7 @@ class _Harder:
         self._octaves = {v: min(0, int(np.floor(np.log2(limit / self._size)))) for v, limit in limits.items()}
         self._made: dict[int, Support] = {}
         atlas = support.image.digest(), support.truth.digest()
-        self._known_by = (session.identity(), *atlas, support.kind, self._size, seed)
+        self._known_by = (*atlas, support.kind, self._size, seed)
 
     @property
     def order(self) -> list[int]:
@@ -94,14 +94,15 @@ class _Harder:
 
     def example(self, value: int) -> Example:
         """The lesson of one label, with the model's answer."""
-        key = (*self._known_by, value)
+        who = self._session.identity(value)
+        key = (who, *self._known_by, value)
         found = _recall.find(key)
         if found is None:
             said = len(self._session.notices)
             found = _example(self._session, self._lesson(self._octaves[value]), value)
             told = len(self._session.notices) > said  # a notice has to be told by every run
             # A model may have become another one on the way: a GPU that was too small.
-            if not told and self._known_by[0] is not None and self._known_by[0] == self._session.identity():
+            if not told and who is not None and who == self._session.identity(value):
                 _recall.keep(key, found)
         return found
 

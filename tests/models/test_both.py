@@ -35,11 +35,11 @@ def opinion(value: float, seen: list):
 
 def test_identity_is_that_of_both(monkeypatch, seen):
     model = BothModel()
-    assert model.identity() is None
-    monkeypatch.setattr(model._trees, "identity", lambda: "trees", raising=False)
-    assert model.identity() is None
-    monkeypatch.setattr(model._network, "identity", lambda: "network", raising=False)
-    assert model.identity() == ("trees", "network")
+    assert model.identity(1) is None
+    monkeypatch.setattr(model._trees, "identity", lambda value: f"trees {value}", raising=False)
+    assert model.identity(1) is None
+    monkeypatch.setattr(model._network, "identity", lambda value: "network", raising=False)
+    assert model.identity(1) == ("trees 1", "network")
 
 
 @pytest.fixture

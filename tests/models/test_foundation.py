@@ -151,7 +151,7 @@ def test_identity_tells_weights_device_seed_and_options(weights, tmp_path):
     other = tmp_path / "other.pt"
     other.write_bytes(path.read_bytes() + b"0")
     given = [(path, 0, "cpu"), (path, 0, "cpu"), (path, 1, "cpu"), (other, 0, "cpu"), (path, 0, "cuda")]
-    found = [create_model("vesselfm", device=d, seed=s, weights=w).identity() for w, s, d in given]
+    found = [create_model("vesselfm", device=d, seed=s, weights=w).identity(1) for w, s, d in given]
     assert found[0] == found[1]
     assert len(set(found)) == 4
 
@@ -159,7 +159,7 @@ def test_identity_tells_weights_device_seed_and_options(weights, tmp_path):
 def test_a_model_that_runs_elsewhere_may_be_another_one_tomorrow():
     pytest.importorskip("nnInteractive")
     options = {"server": "http://127.0.0.1:9"}
-    assert create_model("nninteractive", device="cpu", seed=0, options=options).identity() is None
+    assert create_model("nninteractive", device="cpu", seed=0, options=options).identity(1) is None
 
 
 class TestOneNetwork:

@@ -155,10 +155,10 @@ def test_identity_is_that_of_what_was_learnt(weights, tmp_path):
     short = replace(COURSE, fewest_steps=1, most_steps=1)
     sessions = [RefinerModel(options=weights, course=short, seed=seed, cache=tmp_path) for seed in (0, 0, 1)]
     sessions.append(RefinerModel(options=replace(weights, customise=False)))
-    assert sessions[0].identity() is None
+    assert sessions[0].identity(1) is None
     for session in sessions:
         session.customise(support())
-    first, second, other, shipped = (session.identity() for session in sessions)
+    first, second, other, shipped = (session.identity(1) for session in sessions)
     assert first == second
     assert len({first, other, shipped}) == 3
 
@@ -170,7 +170,7 @@ def test_queries_on_which_registration_errs_about_as_much_share_what_is_learnt(w
         short = replace(COURSE, fewest_steps=1, most_steps=1)
         session = RefinerModel(options=weights, course=short, seed=5, cache=tmp_path)
         facts = session.customise(Support(image, truth, moved(truth, voxels)))
-        found.append((session.identity(), session.found_again, facts["prior_border_error_mm"]))
+        found.append((session.identity(1), session.found_again, facts["prior_border_error_mm"]))
     assert found[0][0] == found[1][0] != found[2][0]
     assert [again for _, again, _ in found] == [False, True, False]
     assert found[0][2] > found[2][2]

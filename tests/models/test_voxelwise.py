@@ -167,8 +167,9 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(taught):
 def test_identity_is_that_of_what_was_learnt(taught):
     _, support = taught
     first, second, other = (VoxelwiseModel(seed=seed) for seed in (0, 0, 1))
-    assert first.identity() is None
+    assert first.identity(1) is None
     first.customise(support)
     second.customise(replace(support, priors=moved(support.truth, -2)))
     other.customise(support)
-    assert first.identity() == second.identity() != other.identity()
+    assert first.identity(1) == second.identity(1) != other.identity(1)
+    assert first.identity(1) != first.identity(2)

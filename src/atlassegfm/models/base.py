@@ -89,8 +89,8 @@ class SegmentationModel(ABC):
         """
         return {"learnable_parameters": 0}
 
-    def identity(self) -> Hashable | None:
-        """What decides an answer beside image and prompt; None where that cannot be told, or answers are not kept.
+    def identity(self, value: int) -> Hashable | None:
+        """What decides an answer about a label beside image and prompt; None where that cannot be told.
 
         Two sessions of one process that are equal in this give the same answer to the same question.
         """

@@ -55,9 +55,9 @@ class BothModel(SegmentationModel):
         counts = {"learnable_parameters": network["learnable_parameters"], "trees": trees["trees"]}
         return {**counts, "voxelwise": trees, "network": network}
 
-    def identity(self) -> Hashable | None:
+    def identity(self, value: int) -> Hashable | None:
         """What both learnt."""
-        both = self._trees.identity(), self._network.identity()
+        both = self._trees.identity(value), self._network.identity(value)
         return None if None in both else both
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:

@@ -116,7 +116,7 @@ class FoundationModel(SegmentationModel):
             return 0.0
         return self._passes(image, labels) * self.info.cpu_seconds * self._relative_size()
 
-    def identity(self) -> Hashable | None:
+    def identity(self, value: int) -> Hashable | None:
         """Which network, on which device and with which options; None for a model that runs elsewhere.
 
         A subclass that learns from the atlas has to add what it learnt.

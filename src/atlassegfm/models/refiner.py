@@ -123,7 +123,7 @@ class RefinerModel(SegmentationModel):
         self._network.load_state_dict(state)
         return {**facts, **learnt}
 
-    def identity(self) -> Hashable | None:
+    def identity(self, value: int) -> Hashable | None:
         """The name of what was learnt; None before `customise`."""
         return self._learnt
 

@@ -160,7 +160,7 @@ class VoxelwiseModel(SegmentationModel):
     def __init__(self, *, device: str = "cpu", seed: int = 0) -> None:
         self.seed = seed
         self._classifiers: dict[int, _Classifier] = {}
-        self._learnt: Hashable | None = None
+        self._learnt: dict[int, Hashable] = {}
         self._size_ml: dict[int, float] = {}
         self._samples = SAMPLES
         self._image: Volume | None = None
@@ -194,9 +194,8 @@ class VoxelwiseModel(SegmentationModel):
             return self._learn(scene, prompts, mask, reaches[value], np.random.default_rng([self.seed, value]))
 
         atlas = support.image.digest(), support.truth.digest(), support.kind, self.seed, widest
-        keys = {value: (*atlas, value, errors[value], reach) for value, reach in reaches.items()}
-        self._classifiers = {value: _recall.of(key, partial(learn, value)) for value, key in keys.items()}
-        self._learnt = tuple(keys.values())
+        self._learnt = {value: (*atlas, value, errors[value], reach) for value, reach in reaches.items()}
+        self._classifiers = {value: _recall.of(key, partial(learn, value)) for value, key in self._learnt.items()}
         return {
             # Trees have no numbers that are learnt by descent; their count says how large the model has become.
             "learnable_parameters": None,
@@ -205,9 +204,9 @@ class VoxelwiseModel(SegmentationModel):
             "reach_mm": {str(v): round(r, 3) for v, r in reaches.items()},
         }
 
-    def identity(self) -> Hashable | None:
-        """What the trees were grown from; None before `customise`."""
-        return self._learnt
+    def identity(self, value: int) -> Hashable | None:
+        """What the label's trees were grown from; None before `customise`."""
+        return self._learnt.get(value)
 
     def _errors(self, support: Support, unit: float) -> tuple[dict[int, float], dict[int, float]]:
         """Per label by how many mm the borders of its prior are off, and those of what the kind of prompt tells."""
