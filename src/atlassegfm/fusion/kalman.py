@@ -37,7 +37,7 @@ TAU = {"kalman": TAU_MM, "kalman-paper": None}
 CONSTANTS = tuple(np.linspace(0.0, 1.0, 11).tolist())
 #: Edges of the image are followed unless that costs more Dice than this on the support, where the model, which knows
 #: that very image, has less to gain from them than on a query (docs/decisions/0005-fusion.md).
-EDGES_COST = 0.02
+EDGES_COST = 0.04
 #: A gain of exactly 0 or 1 is stored as the sigmoid of minus or plus this.
 LOGIT_LIMIT = 30.0
 
