@@ -19,7 +19,6 @@ DEEPEST = 0.75
 LEAST_DICE = 0.5
 #: Border error of the prior that stands in for it, relative to the depth of the label.
 STAND_IN = 0.4
-
 #: Network and fusion count errors by powers of so many voxels: what they learn hardly depends on the size, and nearly
 #: all queries of a cohort share it (docs/decisions/0009-customising.md).
 COARSELY = 4.0
@@ -114,7 +113,7 @@ def error_limits(support: Support) -> dict[int, float]:
 
 
 def usual_error(support: Support, limits: dict[int, float]) -> float:
-    """Border error in mm that the priors' round trip shows: median over labels, `rounded` to a power of `COARSELY`.
+    """Border error in mm that the priors' round trip shows: median over labels, `rounded` to a power of `COARSELY` voxels.
 
     The limits are those of `error_limits`.
     """
