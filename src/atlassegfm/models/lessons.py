@@ -113,7 +113,7 @@ def error_limits(support: Support) -> dict[int, float]:
 
 
 def usual_error(support: Support, limits: dict[int, float]) -> float:
-    """Border error in mm that the priors' round trip shows: median over labels, `rounded` to a power of `COARSELY` voxels.
+    """Border error in mm that the priors' round trip shows: median over labels, `rounded` by `COARSELY`.
 
     The limits are those of `error_limits`.
     """
