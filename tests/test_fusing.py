@@ -162,6 +162,13 @@ def test_lessons_of_many_labels_are_taken_in_turns(support, good, monkeypatch):
     assert [f.facts for f in fusions.values()] == [f.facts for f in good[1].values()]
 
 
+def test_progress_is_told_at_each_question(support):
+    """A foundation model may take minutes for one."""
+    model, told = Answering({v: support.truth.data == v for v in (1, 2)}), []
+    fit_fusions(model, support, "kalman", 0, lambda done: told.append((done, len(model.asked))))
+    assert told == [(0.0, 0), (0.25, 1), (0.5, 2), (0.75, 3)]
+
+
 def test_box_covers_both_maps_and_their_surroundings():
     first, second = np.zeros((20, 20, 20)), np.zeros((20, 20, 20))
     assert union_box(first, second, np.ones(3)) == (slice(0, 1),) * 3

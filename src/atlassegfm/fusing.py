@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
@@ -61,12 +62,14 @@ def fit_fusions(
         # A fusion that learns nothing needs no answers.
         return {value: fit_many(kind, [], seed) for value in support.values}
     harder = _Harder(session, support, seed)
-    fusions = {}
+    fusions, round_trip, asked = {}, {}, count()
     # In turns: a model that looks at the atlas anew for other priors does so twice for many labels, not for each.
     for turn in _turns(harder.order):
-        progress(len(fusions) / len(support.values))
-        round_trip = {value: _example(session, support, value) for value in turn}
         for value in turn:
+            progress(next(asked) / (LESSONS * len(support.values)))
+            round_trip[value] = _example(session, support, value)
+        for value in turn:
+            progress(next(asked) / (LESSONS * len(support.values)))
             fusions[value] = fit_many(kind, [round_trip.pop(value), harder.example(value)], seed)
     return {value: fusions[value] for value in support.values}
 
@@ -84,8 +87,7 @@ class _Harder:
         # Labels of like thickness share one displacement.
         self._octaves = {v: min(0, int(np.floor(np.log2(limit / self._size)))) for v, limit in limits.items()}
         self._made: dict[int, Support] = {}
-        atlas = support.image.digest(), support.truth.digest()
-        self._known_by = (*atlas, support.kind, self._size, seed)
+        self._known_by = (*support.digests, support.kind, self._size, seed)
 
     @property
     def order(self) -> list[int]:

@@ -55,16 +55,18 @@ def test_key_follows_everything_that_is_learnt_from(tmp_path):
     weights.write_bytes(b"1")
     grid = Grid((4, 5, 6), np.eye(4))
     image, labels = Volume(np.zeros(grid.shape, np.float32), grid), Volume(np.ones(grid.shape, np.uint8), grid)
-    keys = [content_key(image, labels, weights, [0])]
-    assert content_key(image, labels, weights, [0]) == keys[0]
-    keys.append(content_key(image, labels, weights, [1]))
-    keys.append(content_key(image.with_data(image.data + 1), labels, weights, [0]))
-    keys.append(content_key(image, labels.with_data(2 * labels.data), weights, [0]))
-    keys.append(
-        content_key(Volume(image.data, Grid(grid.shape, 2 * np.eye(4) - np.diag([0, 0, 0, 1]))), labels, weights, [0])
-    )
+
+    def key(image, labels, weights, told):
+        return content_key((image.digest(), labels.digest()), weights, told)
+
+    keys = [key(image, labels, weights, [0])]
+    assert key(image, labels, weights, [0]) == keys[0]
+    keys.append(key(image, labels, weights, [1]))
+    keys.append(key(image.with_data(image.data + 1), labels, weights, [0]))
+    keys.append(key(image, labels.with_data(2 * labels.data), weights, [0]))
+    keys.append(key(Volume(image.data, Grid(grid.shape, 2 * np.eye(4) - np.diag([0, 0, 0, 1]))), labels, weights, [0]))
     weights.write_bytes(b"2")
-    keys.append(content_key(image, labels, weights, [0]))
+    keys.append(key(image, labels, weights, [0]))
     assert len(set(keys)) == len(keys)
 
 

@@ -1,5 +1,7 @@
 """Support and its prompts; the default answer on the support."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,14 @@ def support() -> Support:
 
 def test_values_come_from_the_truth(support):
     assert support.values == [2, 5]
+
+
+def test_digests_are_those_of_image_and_truth_and_taken_once(support, monkeypatch):
+    wanted = support.image.digest(), support.truth.digest()
+    assert support.digests == wanted
+    monkeypatch.setattr(Volume, "digest", lambda volume: "again")
+    assert support.digests == wanted
+    assert replace(support, image=support.truth).digests == ("again", "again")
 
 
 def test_default_support_answer_is_the_answer_to_the_imperfect_prompt(support):

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from atlassegfm.io import atomic_path
 from atlassegfm.models.recall import Recall
 from atlassegfm.models.weights import home
-from atlassegfm.volume import Volume
 
 #: Changes whenever what is learnt from the same atlas changes.
 VERSION = 1
@@ -31,12 +30,12 @@ def cache_folder() -> Path:
     return home() / "customised"
 
 
-def content_key(image: Volume, labels: Volume, weights: Path, told: Any) -> str:  # noqa: ANN401
-    """Name of what is learnt: hash of the atlas's voxels and geometry, the weights' file and the settings `told`."""
+def content_key(atlas: tuple[str, str], weights: Path, told: Any) -> str:  # noqa: ANN401
+    """Name of what is learnt: hash of the atlas (`Support.digests`), the weights' file and the settings `told`."""
     digest = hashlib.sha256(f"{VERSION} {json.dumps(told, sort_keys=True)}".encode())
     digest.update(weights.read_bytes())
-    for volume in (image, labels):
-        digest.update(volume.digest().encode())
+    for part in atlas:
+        digest.update(part.encode())
     return digest.hexdigest()
 
 

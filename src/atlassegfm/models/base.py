@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ class Support:
     def values(self) -> list[int]:
         """Label values present in the truth, ascending."""
         return [int(v) for v in np.unique(self.truth.data) if v != 0]
+
+    @cached_property
+    def digests(self) -> tuple[str, str]:
+        """What image and truth are known by (`Volume.digest`); a tenth of a second for a large image, so only once."""
+        return self.image.digest(), self.truth.digest()
 
     def prompt(self, value: int) -> Prompt | None:
         """The imperfect prompt of one label; None when the prior lost it."""

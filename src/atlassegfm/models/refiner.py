@@ -105,12 +105,12 @@ class RefinerModel(SegmentationModel):
         self._copy = None
         facts = {"learnable_parameters": 0, "customised": False, "working_spacing_mm": self._spacing}
         if not self.customising:
-            self._learnt = content_key(support.image, support.truth, self._weights, [self.device, self._spacing])
+            self._learnt = content_key(support.digests, self._weights, [self.device, self._spacing])
             return facts
         limits = error_limits(support)
         size = usual_error(support, limits)
         told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
-        self._learnt = key = content_key(support.image, support.truth, self._weights, told)
+        self._learnt = key = content_key(support.digests, self._weights, told)
         found = self._store.find(key)
         self.found_again = found is not None
         if found is None:

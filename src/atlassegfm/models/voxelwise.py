@@ -193,7 +193,7 @@ class VoxelwiseModel(SegmentationModel):
             prompts = [prompt_from_labels(p, value, support.kind) for p in lessons.priors(errors[value])]
             return self._learn(scene, prompts, mask, reaches[value], np.random.default_rng([self.seed, value]))
 
-        atlas = support.image.digest(), support.truth.digest(), support.kind, self.seed, widest
+        atlas = *support.digests, support.kind, self.seed, widest
         self._learnt = {value: (*atlas, value, errors[value], reach) for value, reach in reaches.items()}
         self._classifiers = {value: _recall.of(key, partial(learn, value)) for value, key in self._learnt.items()}
         return {
