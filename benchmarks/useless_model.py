@@ -60,7 +60,7 @@ def carried(atlas, query):
 
 
 def fused(model, kind, prior, support, query):
-    """The label map that fusion makes of prior and model."""
+    """The label map that fusion makes of prior and model, look-alike places of the atlas left out."""
     from atlassegfm.competition import LabelCompetition, favouring_dice
     from atlassegfm.fusing import fit_fusions, union_box
     from atlassegfm.models.base import prompt_from_labels

@@ -350,7 +350,7 @@ def test_same_seed_same_bytes_and_the_global_seed_is_left_alone(kind, pair):
 
 def test_no_way_in_for_a_query_label(pair):
     apply = list(inspect.signature(Fusion.apply).parameters)
-    assert apply == ["self", "m_atlas", "m_fm", "image", "spacing"]
+    assert apply == ["self", "m_atlas", "m_fm", "image", "spacing", "warped"]
     for kind in FUSIONS:
         support, query = pair
         truth = support.truth.copy()
@@ -441,3 +441,21 @@ def test_soften_empty_full_and_bad_width():
     assert (soften(np.ones((4, 4, 4)), (1, 1, 1)) == 1).all()
     with pytest.raises(InputError, match="positive width"):
         soften(np.ones((4, 4, 4)), (1, 1, 1), 0.0)
+
+
+def test_look_alike_places_of_the_warped_atlas_have_a_share(pair):
+    """In our own fusion, not in the paper's, and not where the atlas is another picture."""
+    _, query = pair
+    maps = np.roll(query.truth, 1, 0).astype(np.float32), np.clip(soften(query.truth, SPACING, 1.0), 0.1, 0.9)
+    for kind, shares in (("kalman", True), ("gate", True), ("kalman-paper", False), ("none", False)):
+        learnt = pair[0].learn(kind, pair[0].shifted(), pair[0].right())
+        alone = learnt.apply(*maps, query.image, SPACING)
+        np.testing.assert_array_equal(learnt.apply(*maps, query.image, SPACING, -query.image), alone)
+        assert (learnt.apply(*maps, query.image, SPACING, 3 * query.image - 7) != alone).any() == shares
+
+
+def test_a_warped_atlas_of_another_shape_is_refused(pair):
+    support, query = pair
+    learnt = support.learn("kalman", support.shifted(), support.right())
+    with pytest.raises(InputError, match="expected warped atlas of the 3D shape"):
+        learnt.apply(query.shifted(), query.right(), query.image, SPACING, query.image[1:])

@@ -8,6 +8,7 @@ import pytest
 
 from atlassegfm.atlas import Atlas
 from atlassegfm.errors import InputError, RegistrationError
+from atlassegfm.fusion.base import Fusion
 from atlassegfm.phantom import make_pair
 from atlassegfm.pipeline import segment
 from atlassegfm.registration.cache import RegistrationCache
@@ -90,6 +91,29 @@ def test_progress_names_the_steps(result):
     for word in ("registration", "reverse registration", "model learns", "fusion learns", "model and fusion"):
         assert any(word in name for name in names), word
     assert all(0.0 <= fraction <= 1.0 for _, fraction in steps)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_look_alike_places_are_those_of_the_one_atlas(atlas, pair, monkeypatch, several):
+    """A fusion is shown the warped atlas; where several voted there is no image that their labels belong to."""
+    shown, own = [], Fusion.apply
+
+    def apply(self, m_atlas, m_fm, image, spacing, warped=None):
+        shown.append((image, warped))
+        return own(self, m_atlas, m_fm, image, spacing, warped)
+
+    other = make_pair(seed=1, shape=(48, 40, 32), spacing=(5.0, 5.0, 6.0))
+    atlases = [atlas, Atlas(other.image, other.labels, other.names)] if several else atlas
+    monkeypatch.setattr(Fusion, "apply", apply)
+    segment(atlases, pair.query, model="builtin-trees")
+    on_the_query = [(image, warped) for image, warped in shown if np.shares_memory(image, pair.query.data)]
+    assert len(on_the_query) == len(pair.names)
+    if several:
+        assert all(warped is None for _, warped in on_the_query)
+    else:
+        alike = [np.corrcoef(image.ravel(), warped.ravel())[0, 1] for image, warped in on_the_query]
+        assert min(alike) > 0.3, alike
+        assert np.mean(alike) > 0.7, alike
 
 
 def test_registration_alone_is_the_warped_label(atlas, pair):

@@ -279,7 +279,8 @@ def _segment_labels(
         box = union_box(prompt.mask, answer, spacing)
         fused = answer[box]
         if value in fusions:
-            fused = fusions[value].apply(prompt.mask[box], answer[box], run.query.data[box], spacing)
+            shown = run.prior.shown(value, box)
+            fused = fusions[value].apply(prompt.mask[box], answer[box], run.query.data[box], spacing, shown)
         alone.add(value, answer[box], box)
         final.add(value, fused, box)
         if run.probabilities is not None:

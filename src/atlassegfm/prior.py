@@ -70,6 +70,8 @@ class Prior:
         What the user should know of the registrations, and of the atlases themselves.
     registered : Volume or None
         What the registration alone says, where `labels` has been changed since.
+    voted : bool
+        Whether several atlases made it, so that no single image shows what `labels` say.
     """
 
     labels: Volume
@@ -83,10 +85,15 @@ class Prior:
     warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     registered: Volume | None = None
+    voted: bool = False
 
     def reference(self, value: int) -> Reference:
         """The atlas to compare a label with."""
         return self.stand_ins.get(value, self.teacher)
+
+    def shown(self, value: int, box: tuple[slice, slice, slice]) -> np.ndarray | None:
+        """The image that a label came with, carried over as it was, in a box of the query's; None if several voted."""
+        return None if self.voted else self.reference(value).moved.data[box]
 
 
 def prior_of_one(atlas: Atlas, forward: RegistrationResult, query: Volume) -> Prior:
@@ -133,6 +140,7 @@ def prior_of_several(
         found.facts,
         found.warnings + _lost(atlases, table.names) + _untaught(lacking, table.names, support.number),
         notices,
+        voted=len(used) > 1,
     )
 
 

@@ -1,12 +1,14 @@
 """Step 4: one probability map out of two, the warped atlas label M_atlas and the foundation model's answer M_fm.
 
 What is learnt is learnt from the support (the atlas scan, whose label is known). **No function here has an argument
-through which a label of the query could come**: `Fusion.apply` takes two probability maps, the image and its spacing.
+through which a label of the query could come**: `Fusion.apply` takes two probability maps, the image, its spacing, and
+the atlas's image as it was carried over.
 
 Kinds: ``kalman`` (Eq. 4-5 of the paper, arXiv 2512.18176, with the learning rate and the safeguards that measure
 best), ``kalman-paper`` (the same with the paper's learning rate and nothing added), ``gate`` (a small convolutional
 gate, after the authors' later code), ``none`` (the model alone). ``kalman`` and ``gate`` end by drawing the fused map
-to the edges of the query's image (`edges`). This module is light; what computes is imported when it is first used.
+to the edges of the query's image (`edges`) and to what look-alike places of the atlas are (`lookalikes`). This module
+is light; what computes is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 
 from atlassegfm.errors import InputError
 from atlassegfm.fusion.edges import follow_edges
+from atlassegfm.fusion.lookalikes import follow_lookalikes
 from atlassegfm.fusion.soft import is_hard, settled, soft_maps
 from atlassegfm.overlap import dice
 from atlassegfm.volume import bounding_box
@@ -137,14 +138,22 @@ class Fusion(ABC):
     habit: Habit | None = None
     edges: bool = False
 
-    def apply(self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    def apply(
+        self,
+        m_atlas: np.ndarray,
+        m_fm: np.ndarray,
+        image: np.ndarray,
+        spacing: Sequence[float],
+        warped: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Fuse the two maps of a query.
 
         Where one of the maps is empty (nowhere at least `THRESHOLD`) the other one's contour is the result; where both
         are, the result is empty. Where the model has lost the label (`Habit.lost`), the contour of M_atlas is the
         result. What was made of contours is a contour (`soft.settled`), what comes from the model's probability stays
-        one, and both are drawn towards the image's edges if `edges` says so. Nothing else is known about the query, in
-        particular no label of it.
+        one, and both are drawn towards the image's edges if `edges` says so. What look-alike places of the atlas say
+        has a share (`lookalikes.follow_lookalikes`), except in the paper's own fusion. Nothing else is known about the
+        query, in particular no label of it.
 
         Parameters
         ----------
@@ -154,6 +163,8 @@ class Fusion(ABC):
             Intensities of the query.
         spacing : three floats
             Voxel spacing in mm.
+        warped : numpy.ndarray, same shape, optional
+            Intensities of the atlas, carried over as M_atlas was; without it nothing is compared.
 
         Returns
         -------
@@ -183,7 +194,9 @@ class Fusion(ABC):
             share = 1.0 if is_hard(m_fm[box]) else np.clip(2.0 * gain - 1.0, 0.0, 1.0)
             fused = settled(fused, share)
         out[box] = follow_edges(fused, image[box], spacing) if self.edges else fused
-        return out
+        if warped is None or self.tau_mm is None:
+            return out
+        return follow_lookalikes(out, m_atlas, image, checked_image("warped atlas", warped, out.shape), spacing)
 
     @abstractmethod
     def _fuse(
@@ -201,7 +214,14 @@ class ModelAlone(Fusion):
     def __init__(self) -> None:
         self.facts = {"kind": "none", "learnable_parameters": 0}
 
-    def apply(self, m_atlas: np.ndarray, m_fm: np.ndarray, image: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    def apply(
+        self,
+        m_atlas: np.ndarray,
+        m_fm: np.ndarray,
+        image: np.ndarray,
+        spacing: Sequence[float],
+        warped: np.ndarray | None = None,
+    ) -> np.ndarray:
         """A copy of `m_fm`, float32."""
         return checked_maps(m_atlas, m_fm, image, spacing)[1].copy()
 
@@ -217,19 +237,24 @@ def checked_maps(
     """The same as float32, probabilities clipped to [0, 1]; shapes, finiteness and spacing checked."""
     arrays = []
     for name, array in (("M_atlas", m_atlas), ("M_fm", m_fm), ("image", image)):
-        array = np.asarray(array)
-        if array.ndim != 3 or array.shape != np.shape(m_atlas):
-            raise InputError(f"fusion: expected {name} of the 3D shape {np.shape(m_atlas)}, got {array.shape}")
-        array = array.astype(np.float32, copy=False)
-        low, high = float(array.min()), float(array.max())
-        if not np.isfinite(low + high):
-            raise InputError(f"fusion: expected finite values in {name}, got NaN or infinity")
-        clip = name != "image" and (low < 0.0 or high > 1.0)
+        array = checked_image(name, array, np.shape(m_atlas))
+        clip = name != "image" and (array.min() < 0.0 or array.max() > 1.0)
         arrays.append(np.clip(array, 0.0, 1.0) if clip else array)
     size = tuple(float(s) for s in spacing)
     if len(size) != 3 or not min(size) > 0:
         raise InputError(f"fusion: expected three positive spacings in mm, got {size}")
     return *arrays, size
+
+
+def checked_image(name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of that 3D shape as float32; `name` is what an error calls it."""
+    array = np.asarray(array)
+    if array.ndim != 3 or array.shape != shape:
+        raise InputError(f"fusion: expected {name} of the 3D shape {shape}, got {array.shape}")
+    array = array.astype(np.float32, copy=False)
+    if not np.isfinite(float(array.min()) + float(array.max())):
+        raise InputError(f"fusion: expected finite values in {name}, got NaN or infinity")
+    return array
 
 
 def working_box(

@@ -9,6 +9,7 @@ import edt
 import numpy as np
 from scipy import ndimage
 
+from atlassegfm.correlation import windowed_correlation
 from atlassegfm.errors import InputError
 from atlassegfm.overlap import dice
 from atlassegfm.sampling import trilinear
@@ -210,17 +211,9 @@ def local_similarity(fixed: np.ndarray, moved: np.ndarray, mask: np.ndarray, spa
     box = bounding_box(mask, around + window)
     if box is None:
         return None
-    f, m = (np.asarray(x[box], dtype=np.float64) for x in (fixed, moved))
-    f, m = f - f.mean(), m - m.mean()
-    mean = {
-        k: ndimage.uniform_filter(v, window) for k, v in {"f": f, "m": m, "ff": f * f, "mm": m * m, "fm": f * m}.items()
-    }
-    var_f, var_m = mean["ff"] - mean["f"] ** 2, mean["mm"] - mean["m"] ** 2
-    cov = mean["fm"] - mean["f"] * mean["m"]
-    flat = (var_f <= 1e-6 * f.var()) | (var_m <= 1e-6 * m.var())
-    cc = np.where(flat, 0.0, cov**2 / np.where(flat, 1.0, var_f * var_m))
+    cc = windowed_correlation(fixed[box], moved[box], window) ** 2
     near = edt.edt(np.ascontiguousarray(~mask[box]), anisotropy=tuple(size.tolist())) <= SURROUNDINGS_MM
-    return float(np.clip(cc, 0.0, 1.0)[near].mean())
+    return float(cc[near].mean())
 
 
 def border_points(mask: np.ndarray, grid: Grid) -> np.ndarray:
