@@ -59,12 +59,16 @@ class Plan:
         Voxel size of the finest level relative to the finest working copies, as long as that leaves `FEWEST_VOXELS`.
     most : int
         Most voxels of the finest working copies.
+    narrow : Plan, optional
+        What takes this one's place where the labels fill but a part of their image (`Focus.narrows`); its finest level
+        is worked on around them alone.
     """
 
     starts: int
     knobs: DeformableSettings
     coarser: float = 1.0
     most: int = TARGET_VOXELS
+    narrow: Plan | None = None
 
     def spacing(self, fixed: Volume, moving: Volume) -> float:
         """Voxel size of the finest level in mm."""
@@ -74,7 +78,12 @@ class Plan:
 
 #: By quality; measured in docs/decisions/0002-registration.md.
 PLANS = {
-    "fast": Plan(2, DeformableSettings((2, 1), (100, 30)), coarser=2.0),
+    "fast": Plan(
+        2,
+        DeformableSettings((2, 1), (100, 30)),
+        coarser=2.0,
+        narrow=Plan(2, DeformableSettings((3, 1), (60, 20)), coarser=1.3),
+    ),
     "default": Plan(STARTS, DeformableSettings()),
     "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=TARGET_VOXELS * 5 // 4),
 }
@@ -148,11 +157,15 @@ class _Search:
     """The search for the alignment that the deformable step begins with, and the story of it for the report."""
 
     def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
-        self.settings, self.plan = settings, plan
+        self.settings = settings
         self.clock, self.device = _Clock(), torch.device(settings.device)
-        self.spacing = plan.spacing(fixed, moving)
+        narrows = plan.narrow is not None and settings.focus is not None and settings.focus.narrows((fixed, moving))
+        self.plan = plan.narrow if narrows else plan
+        #: Where the finest level is worked on; None: everywhere.
+        self.within = settings.focus if narrows else None
+        self.spacing = self.plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
-        self.knobs = _fitting_levels(plan.knobs, fixed, moving, self.spacing)
+        self.knobs = _fitting_levels(self.plan.knobs, fixed, moving, self.spacing)
         self.levels = [self.copies(factor) for factor in self.knobs.factors]
         self.coarsest = self.levels[0]
         self.clock.lap("working copies")
@@ -259,7 +272,9 @@ def _deformable(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> 
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
     start = search.focused(candidates, dof)
     tick = partial(settings.progress, "deformable registration")
-    bent = register_deformable(search.levels, start, search.knobs, search.device, search.discrete_on, tick)
+    bent = register_deformable(
+        search.levels, start, search.knobs, search.device, search.discrete_on, tick, search.within
+    )
     search.clock.lap("deformable")
     before = [start.before, *(values[0] for values in bent.history[1:])]
     facts = {

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.discrete import DiscreteSearch
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.grids import gradient
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.operators import operators
+from atlassegfm.registration.piece import piece_of
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.registration.unfold import unfolded
 from atlassegfm.volume import Volume
@@ -198,6 +200,7 @@ def register_deformable(
     device: torch.device,
     search: Callable[[int], DiscreteSearch] | None = None,
     tick: Callable[[float], None] = lambda fraction: None,
+    focus: Focus | None = None,
 ) -> Deformed:
     """The deformable step from the best start, on one level after the other.
 
@@ -217,22 +220,28 @@ def register_deformable(
         The discrete search on the level of that number; without it levels begin with what the last one found.
     tick : callable
         Told the finished fraction after each level.
+    focus : Focus, optional
+        Where the labels are: the finest level is worked on there alone.
     """
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
     distance, apart_on = start.distance, last
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
-        level = Level(fixed, moving, start.matrix, device)
-        u = upsampled(level.ops, u, last, fixed.grid)
+        u = upsampled(operators(device), u, last, fixed.grid)
+        finest = number + 2 == len(levels)
+        piece = piece_of(focus, (fixed, moving), start.matrix, u) if finest and focus is not None else None
+        level = Level(*(piece.pair if piece else (fixed, moving)), start.matrix, device)
+        begun = piece.part(u) if piece else u
         if search is not None:
-            u = search(number + 1).displacement(start.matrix, u)
-        if number + 2 < len(levels):
-            two = level.both_ways(u, iterations, settings)
+            looking = DiscreteSearch(piece.pair, piece.pair, device) if piece else search(number + 1)
+            begun = looking.displacement(start.matrix, begun)
+        if not finest:
+            two = level.both_ways(begun, iterations, settings)
             found, u = two.there, two.mean
             distance, apart_on = two.distance, fixed.grid
         else:
-            found = level.forward(u, iterations, settings)
-            u = found.displacement
+            found = level.forward(begun, iterations, settings)
+            u = piece.blended(u, found.displacement) if piece else found.displacement
         history.append(found.history)
         last = fixed.grid
         tick((number + 1) / max(1, len(levels) - 1))
