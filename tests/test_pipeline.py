@@ -98,20 +98,21 @@ def test_look_alike_places_are_those_of_the_one_atlas(atlas, pair, monkeypatch, 
     """A fusion is shown the warped atlas; where several voted there is no image that their labels belong to."""
     shown, own = [], Fusion.apply
 
-    def apply(self, m_atlas, m_fm, image, spacing, warped=None):
-        shown.append((image, warped))
-        return own(self, m_atlas, m_fm, image, spacing, warped)
+    def apply(self, m_atlas, m_fm, image, spacing, examples=()):
+        shown.append((m_atlas, image, examples))
+        return own(self, m_atlas, m_fm, image, spacing, examples)
 
     other = make_pair(seed=1, shape=(48, 40, 32), spacing=(5.0, 5.0, 6.0))
     atlases = [atlas, Atlas(other.image, other.labels, other.names)] if several else atlas
     monkeypatch.setattr(Fusion, "apply", apply)
     segment(atlases, pair.query, model="builtin-trees")
-    on_the_query = [(image, warped) for image, warped in shown if np.shares_memory(image, pair.query.data)]
+    on_the_query = [told for told in shown if np.shares_memory(told[1], pair.query.data)]
     assert len(on_the_query) == len(pair.names)
     if several:
-        assert all(warped is None for _, warped in on_the_query)
+        assert not any(examples for *_, examples in on_the_query)
     else:
-        alike = [np.corrcoef(image.ravel(), warped.ravel())[0, 1] for image, warped in on_the_query]
+        assert all(np.array_equal(m_atlas, examples[0][0]) for m_atlas, _, examples in on_the_query)
+        alike = [np.corrcoef(image.ravel(), examples[0][1].ravel())[0, 1] for _, image, examples in on_the_query]
         assert min(alike) > 0.3, alike
         assert np.mean(alike) > 0.7, alike
 

@@ -11,7 +11,7 @@ from atlassegfm.prior import prior_of_one
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.registration.seat import Seat
 from atlassegfm.registration.transform import Affine, Transform
-from atlassegfm.seating import movable, seated, seats_wanted
+from atlassegfm.seating import movable, seated
 from atlassegfm.volume import Volume
 from sliding import GRID, SLID, label, organ, scan
 
@@ -120,21 +120,6 @@ def test_a_label_that_moved_is_looked_for_again_from_there():
     assert seating._farther(first, label(), GRID, lambda own, carried, transform: None) is first
     near = seat(3.0, 0.3, 0.2)
     assert seating._farther(near, label(), GRID, lambda own, carried, transform: second) is near
-
-
-@pytest.mark.parametrize(
-    ("registration", "options", "wanted"),
-    [
-        ("default", {}, True),
-        ("default", {"quality": "fast"}, True),
-        ("default", {"seats": False}, False),
-        ("affine", {}, False),
-        ("greedy", {}, False),
-        ("voxelmorph", {}, False),
-    ],
-)
-def test_which_registrations_are_followed_by_it(registration, options, wanted):
-    assert seats_wanted(registration, options) is wanted
 
 
 @pytest.mark.parametrize("seats", [True, False])

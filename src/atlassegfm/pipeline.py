@@ -14,6 +14,7 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.atlases import MOST_ATLASES
 from atlassegfm.atlases.carry import VoteSettings
 from atlassegfm.atlases.judges import Judges
+from atlassegfm.closer import look_closer
 from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
 from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
 from atlassegfm.fusion.base import Fusion
@@ -28,7 +29,6 @@ from atlassegfm.registration.result import Settings
 from atlassegfm.resampling import warp_labels
 from atlassegfm.run import Progress, Run
 from atlassegfm.runtime import prepare_compute
-from atlassegfm.seating import seated, seats_wanted
 from atlassegfm.segmentation import Segmentation
 from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
 from atlassegfm.volume import Volume, bounding_box
@@ -143,8 +143,8 @@ def segment(
     suspicions = _suspicions(run)
     if session is None:
         return _finish(run, run.prior.labels, None, _judge_registration(run, suspicions))
-    if len(atlases) == 1 and seats_wanted(registration, options["registration_options"]):
-        _take_seats(run)
+    if len(atlases) == 1:
+        look_closer(run)
     backward = run.registered(teacher.atlas.image, query, "reverse registration", teacher.atlas)
     returned = warp_labels(run.prior.lesson, teacher.atlas.image.grid, backward.transform)
     run.lap("round trip")
@@ -187,16 +187,6 @@ def _prior(run: Run, atlases: Sequence[Atlas]) -> Prior:
     run.warnings += found.warnings
     run.lap("warp")
     return found
-
-
-def _take_seats(run: Run) -> None:
-    """Labels looked for one by one, so that the model is prompted where they are."""
-    run.prior = seated(
-        run.prior, run.query, run.options["device"], lambda done: run.progress("looking for each label", done)
-    )
-    run.facts |= run.prior.facts
-    run.warnings += run.prior.warnings
-    run.lap("seats")
 
 
 def _session(options: dict[str, Any], weights: str | Path | None, sha256: str | None) -> SegmentationModel | None:

@@ -14,7 +14,8 @@ from atlassegfm.atlases.matching import match_labels
 from atlassegfm.atlases.ranking import Likeness
 from atlassegfm.label_names import Colour
 from atlassegfm.registration.result import RegistrationResult
-from atlassegfm.resampling import resample_image, warp_labels
+from atlassegfm.resampling import label_membership, resample_image, warp_labels
+from atlassegfm.symmetry import Symmetry
 from atlassegfm.volume import Volume
 
 
@@ -72,6 +73,8 @@ class Prior:
         What the registration alone says, where `labels` has been changed since.
     voted : bool
         Whether several atlases made it, so that no single image shows what `labels` say.
+    symmetry : Symmetry
+        Which labels of the teacher have a counterpart on the other side of the body.
     """
 
     labels: Volume
@@ -86,14 +89,27 @@ class Prior:
     notices: list[str] = field(default_factory=list)
     registered: Volume | None = None
     voted: bool = False
+    symmetry: Symmetry = field(default_factory=Symmetry)
 
     def reference(self, value: int) -> Reference:
         """The atlas to compare a label with."""
         return self.stand_ins.get(value, self.teacher)
 
-    def shown(self, value: int, box: tuple[slice, slice, slice]) -> np.ndarray | None:
-        """The image that a label came with, carried over as it was, in a box of the query's; None if several voted."""
-        return None if self.voted else self.reference(value).moved.data[box]
+    def shown(self, value: int, box: tuple[slice, slice, slice]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Examples of a label in a box of the query's, each its mask and the image it was drawn on, as carried over.
+
+        The atlas's own, and that of the other side of the body if there is one; none if several atlases voted.
+        """
+        if self.voted:
+            return []
+        reference = self.reference(value)
+        examples = [((self.labels.data[box] == value).astype(np.float32), reference.moved.data[box])]
+        partner = self.symmetry.partners.get(value)
+        if partner is not None:
+            grid, across = self.labels.grid.cropped(box), reference.forward.transform.then(self.symmetry.across)
+            there = label_membership(reference.atlas.labels, partner, grid, across, method="gaussian")
+            examples.append((there, resample_image(reference.atlas.image, grid, across).data))
+        return examples
 
 
 def prior_of_one(atlas: Atlas, forward: RegistrationResult, query: Volume) -> Prior:

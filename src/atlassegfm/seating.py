@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from atlassegfm.prior import Prior, Reference
-from atlassegfm.registration.options import OwnOptions
-from atlassegfm.registration.registry import METHODS
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.resampling import resample_image, warp_labels, warp_labels_apart
 from atlassegfm.volume import Grid, Volume, bounding_box
@@ -32,11 +30,6 @@ FAR_MM = 10.0
 Tick = Callable[[float], None]
 #: From a label on the atlas's grid, the same as carried to the query's, and the map that carried it to its seat.
 Search = Callable[[Volume, Volume, "Transform"], "Seat | None"]
-
-
-def seats_wanted(registration: str, options: Mapping[str, object]) -> bool:
-    """Whether labels are looked for one by one after this registration: our own deformable one, unless told not to."""
-    return METHODS[registration].options is OwnOptions and OwnOptions(**options).seats
 
 
 def movable(labels: Volume) -> list[int]:

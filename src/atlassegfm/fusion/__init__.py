@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from atlassegfm.fusion.base import Example, Fusion
 
 FUSIONS = ("kalman", "gate", "kalman-paper", "none")
+#: Those that look at what the carried atlas shows.
+LOOKING = ("kalman", "gate")
 
-__all__ = ["FUSIONS", "fit", "fit_many"]
+__all__ = ["FUSIONS", "LOOKING", "fit", "fit_many"]
 
 
 def fit(

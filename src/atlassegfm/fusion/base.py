@@ -29,6 +29,8 @@ LOST_TIMES = 3.0
 DISAGREEMENT_TIMES = 1.4
 
 Box = tuple[slice, slice, slice]
+#: A label, 0 to 1, and the image that it was drawn on.
+Shown = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,7 @@ class Fusion(ABC):
         m_fm: np.ndarray,
         image: np.ndarray,
         spacing: Sequence[float],
-        warped: np.ndarray | None = None,
+        shown: Sequence[Shown] = (),
     ) -> np.ndarray:
         """Fuse the two maps of a query.
 
@@ -163,8 +165,9 @@ class Fusion(ABC):
             Intensities of the query.
         spacing : three floats
             Voxel spacing in mm.
-        warped : numpy.ndarray, same shape, optional
-            Intensities of the atlas, carried over as M_atlas was; without it nothing is compared.
+        shown : sequence of (numpy.ndarray, numpy.ndarray), same shape
+            Examples of the label that lie on the query, each the label, 0 to 1, and the intensities it was drawn on:
+            the atlas as it was carried over, for one. Without any nothing is compared.
 
         Returns
         -------
@@ -194,9 +197,10 @@ class Fusion(ABC):
             share = 1.0 if is_hard(m_fm[box]) else np.clip(2.0 * gain - 1.0, 0.0, 1.0)
             fused = settled(fused, share)
         out[box] = follow_edges(fused, image[box], spacing) if self.edges else fused
-        if warped is None or self.tau_mm is None:
-            return out
-        return follow_lookalikes(out, m_atlas, image, checked_image("warped atlas", warped, out.shape), spacing)
+        for label, there in () if self.tau_mm is None else shown:
+            label, there = (checked_image("warped atlas", array, out.shape) for array in (label, there))
+            out = follow_lookalikes(out, label, image, there, spacing)
+        return out
 
     @abstractmethod
     def _fuse(
@@ -220,7 +224,7 @@ class ModelAlone(Fusion):
         m_fm: np.ndarray,
         image: np.ndarray,
         spacing: Sequence[float],
-        warped: np.ndarray | None = None,
+        shown: Sequence[Shown] = (),
     ) -> np.ndarray:
         """A copy of `m_fm`, float32."""
         return checked_maps(m_atlas, m_fm, image, spacing)[1].copy()
