@@ -23,15 +23,14 @@ from atlassegfm.registration.transform import Affine, Transform, about
 from atlassegfm.resampling import warp_labels
 from atlassegfm.volume import Grid, Volume
 
-#: Two labels may be counterparts if neither has more than so many times the other's volume, and if so much of the way
-#: from one to the other leads from left to right.
-SIMILAR, ACROSS = 2.0, 0.7
-#: A label may be its own counterpart if its centre is no farther from the middle than this part of its half width.
-CENTRED = 0.25
+#: Two labels may be counterparts if neither has more than so many times the other's volume.
+SIMILAR = 2.0
+#: The middle of the body may lie between two labels if so much of the way from one to the other leads left or right.
+ACROSS = 0.9
 #: Counterparts overlap at least so much (Dice) when one is carried onto the other.
 MATCHING = 0.7
-#: More than this share of the labels has to have a counterpart, or the body part is not a symmetric one.
-MOST = 0.5
+#: At least this share of the labels has to have a counterpart, or the body part is not a symmetric one.
+MOST = 0.75
 
 #: Told (name of the step, finished fraction).
 Progress = Callable[[str, float], None]
@@ -88,26 +87,27 @@ def may_be_symmetric(labels: Volume) -> bool:
     """
     boxes = ndimage.find_objects(labels.data)
     measured = [_measured(labels, value, box) for value, box in enumerate(boxes, start=1) if box is not None]
-    sizes, centres, widths = zip(*measured, strict=True)
-    pairs = [
-        (a, b)
-        for a, b in combinations(range(len(sizes)), 2)
-        if max(sizes[a], sizes[b]) <= SIMILAR * min(sizes[a], sizes[b])
-        and abs(centres[a][0] - centres[b][0]) >= ACROSS * np.linalg.norm(centres[a] - centres[b])
-    ]
-    if not pairs:
-        return False
-    middle = np.median([(centres[a][0] + centres[b][0]) / 2 for a, b in pairs])
-    known = {n for pair in pairs for n in pair}
-    known |= {n for n in range(len(sizes)) if abs(centres[n][0] - middle) <= CENTRED * widths[n] / 2}
-    return len(known) > MOST * len(sizes)
+    volumes, centres = (np.array(column) for column in zip(*measured, strict=True))
+    similar = volumes <= SIMILAR * volumes[:, None]
+    similar &= similar.T
+    radii, labelled = np.cbrt(0.75 / np.pi * volumes), np.arange(len(volumes))
+    for one, other in combinations(range(len(volumes)), 2):
+        way = centres[other] - centres[one]
+        length = np.linalg.norm(way)
+        if similar[one, other] and abs(way[0]) >= ACROSS * length > 0.0:
+            offset = (centres - (centres[one] + centres[other]) / 2) @ (way / length)
+            opposite = centres - 2.0 * offset[:, None] * (way / length)
+            apart = np.where(similar, np.linalg.norm(opposite[:, None] - centres, axis=-1), np.inf)
+            best = apart.argmin(axis=1)
+            if ((apart.min(axis=1) <= radii) & (best[best] == labelled)).mean() >= MOST:
+                return True
+    return False
 
 
-def _measured(labels: Volume, value: int, box: tuple[slice, ...]) -> tuple[int, np.ndarray, float]:
-    """Voxels of a label in its box, its centre in the world, RAS+ mm, and how wide it is from left to right, in mm."""
+def _measured(labels: Volume, value: int, box: tuple[slice, ...]) -> tuple[float, np.ndarray]:
+    """Volume of a label in its box, mm^3, and its centre in the world, RAS+ mm."""
     here = np.argwhere(labels.data[box] == value) + [s.start for s in box]
-    points = labels.grid.to_world(here.astype(np.float64))
-    return len(here), points.mean(axis=0), float(np.ptp(points[:, 0]))
+    return len(here) * 1000.0 * labels.grid.voxel_volume_ml, labels.grid.to_world(here.mean(axis=0))
 
 
 def _found(atlas: Atlas, settings: Settings) -> Symmetry:
@@ -129,7 +129,7 @@ def _found(atlas: Atlas, settings: Settings) -> Symmetry:
     across = forward.then(Transform((exchange.inverse(),)))
     opposite = warp_labels(atlas.labels, atlas.image.grid, across)
     partners, overlaps = _matched(atlas.labels.data, opposite.data, np.array(atlas.values))
-    return Symmetry(across, overlaps, partners) if len(partners) > MOST * len(atlas.values) else Symmetry()
+    return Symmetry(across, overlaps, partners) if len(partners) >= MOST * len(atlas.values) else Symmetry()
 
 
 def _exchanged(volume: Volume, exchange: Affine) -> Volume:
