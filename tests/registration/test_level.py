@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atlassegfm.registration.grids import working_copy
-from atlassegfm.registration.level import DeformableSettings, Level
+from atlassegfm.registration.level import EDGE_NOISE, DeformableSettings, Level
 from atlassegfm.registration.operators import compose
 
 from .phantoms import grid_of, scan, undo, waves
@@ -17,10 +17,15 @@ KNOBS = DeformableSettings((1,), (60,))
 
 
 @pytest.fixture(scope="module")
-def level():
+def pair():
     wave, grid = waves(5.0, 110.0), grid_of((6, 6, 6))
     fixed, moving = scaled(scan(grid)), scaled(scan(grid, lambda p: undo(wave, p), seed=1))
-    return Level(working_copy(fixed, 6.0), working_copy(moving, 6.0), np.eye(4), torch.device("cpu"))
+    return working_copy(fixed, 6.0), working_copy(moving, 6.0)
+
+
+@pytest.fixture(scope="module")
+def level(pair):
+    return Level(*pair, np.eye(4), torch.device("cpu"))
 
 
 def test_steps_gain_and_the_best_of_them_is_kept(level):
@@ -29,6 +34,31 @@ def test_steps_gain_and_the_best_of_them_is_kept(level):
     value, _ = level.ops.force(level.f, m, seen, KNOBS.radius, KNOBS.noise)
     assert value == pytest.approx(max(found.history), rel=1e-6)
     assert value > found.history[0] + 0.1
+
+
+@pytest.mark.parametrize("edges", [0.5, 1.0])
+def test_steps_along_edges_bring_the_images_together_too(pair, level, edges):
+    """By the intensities' correlation, at which edges alone never look; what is told is the mixture that is climbed."""
+    other = Level(*pair, np.eye(4), torch.device("cpu"), edges)
+    found = other.forward(other.start, 60, KNOBS)
+    before, after = (level.lncc(*level.warped(u), KNOBS) for u in (level.start, found.displacement))
+    assert after > before + 0.1
+    m, seen = other.warped(found.displacement)
+    steep = other.ops.force(other.ops.edges(other.f), other.ops.edges(m), seen, KNOBS.radius, EDGE_NOISE * KNOBS.noise)[
+        0
+    ]
+    assert max(found.history) == pytest.approx(edges * steep + (1 - edges) * after, rel=1e-5)
+
+
+def test_the_force_is_mixed_like_the_value(pair):
+    m, seen = Level(*pair, np.eye(4), torch.device("cpu")).warped(torch.zeros(3, *pair[0].grid.shape))
+    found = []
+    for edges in (0.0, 1.0, 0.25):
+        level = Level(*pair, np.eye(4), torch.device("cpu"), edges)
+        found.append(level._force((level.f, level.ops.edges(level.f) if edges else None), m, seen, KNOBS))
+    (plain, pull), (steep, drag), (value, force) = found
+    assert value == pytest.approx(0.75 * plain + 0.25 * steep)
+    torch.testing.assert_close(force, 0.75 * pull + 0.25 * drag)
 
 
 def test_there_and_back_agree_where_the_anatomy_is_the_same(level):
@@ -47,10 +77,11 @@ def test_the_backward_displacement_is_inverted(level):
     torch.testing.assert_close(back[inner], u[inner], atol=0.1, rtol=0)
 
 
-def test_no_step_for_equal_constant_images(level):
+@pytest.mark.parametrize("edges", [0.0, 0.5, 1.0])
+def test_no_step_for_equal_constant_images(level, edges):
     flat = torch.zeros_like(level.f)
     still = Level.__new__(Level)
-    still.ops, still.f, still.m, still.to_moving = level.ops, flat, flat, np.eye(4)
+    still.edges, still.ops, still.f, still.m, still.to_moving = edges, level.ops, flat, flat, np.eye(4)
     found = still.forward(level.start, 5, KNOBS)
     assert float(found.displacement.abs().max()) == 0.0
     assert compose(level.ops, found.displacement, found.displacement).abs().max() == 0.0

@@ -95,6 +95,18 @@ def test_forces_agree(shape, radius):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+def test_edges_agree(shape):
+    x = image(shape)
+    torch.testing.assert_close(COMPILED.edges(x), TORCH.edges(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("ops", [COMPILED, TORCH])
+def test_edges_are_as_steep_as_the_image(ops):
+    i, j, k = torch.meshgrid(*(torch.arange(float(n)) for n in (5, 6, 7)), indexing="ij")
+    torch.testing.assert_close(ops.edges(2 * i - 3 * j + 6 * k + 4), torch.full((5, 6, 7), 7.0))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 2.0])
 def test_smoothings_agree(shape, sigma):
     x = image(shape, channels=3)

@@ -80,12 +80,14 @@ class Plan:
 PLANS = {
     "fast": Plan(
         2,
-        DeformableSettings((2, 1), (100, 30)),
+        DeformableSettings((2, 1), (100, 30), edges=(0.5, 0.5)),
         coarser=2.0,
-        narrow=Plan(2, DeformableSettings((3, 1), (60, 20)), coarser=1.3),
+        narrow=Plan(2, DeformableSettings((3, 1), (60, 20), edges=(0.5, 0.5)), coarser=1.3),
     ),
-    "default": Plan(STARTS, DeformableSettings()),
-    "best": Plan(STARTS, DeformableSettings(iterations=(100, 60, 40)), most=TARGET_VOXELS * 5 // 4),
+    "default": Plan(STARTS, DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))),
+    "best": Plan(
+        STARTS, DeformableSettings(iterations=(100, 60, 40), edges=(0.0, 0.5, 0.5)), most=TARGET_VOXELS * 5 // 4
+    ),
 }
 
 
@@ -323,5 +325,5 @@ def _fitting_levels(knobs: DeformableSettings, fixed: Volume, moving: Volume, sp
     shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
     used = [n for n, f in enumerate(knobs.factors) if f == 1 or shortest / (spacing * f) >= MIN_LEVEL_VOXELS]
     return replace(
-        knobs, factors=tuple(knobs.factors[n] for n in used), iterations=tuple(knobs.iterations[n] for n in used)
+        knobs, **{name: tuple(getattr(knobs, name)[n] for n in used) for name in ("factors", "iterations", "edges")}
     )

@@ -140,7 +140,7 @@ def _try(
     far: torch.Tensor | None,
 ) -> Candidate:
     """One candidate's way through the level, from the displacement `far` on."""
-    level = Level(fixed, moving, start.matrix, device)
+    level = Level(fixed, moving, start.matrix, device, settings.edges[0])
     two = level.both_ways(level.start if far is None else far, settings.iterations[0], settings)
     m, seen = level.warped(two.mean)
     smaller = min(fixed.grid.size, float(np.prod(moving.grid.extent_mm) / np.prod(fixed.spacing)))
@@ -230,7 +230,8 @@ def register_deformable(
         u = upsampled(operators(device), u, last, fixed.grid)
         finest = number + 2 == len(levels)
         piece = piece_of(focus, (fixed, moving), start.matrix, u) if finest and focus is not None else None
-        level = Level(*(piece.pair if piece else (fixed, moving)), start.matrix, device)
+        pair = piece.pair if piece else (fixed, moving)
+        level = Level(*pair, start.matrix, device, settings.edges[number + 1])
         begun = piece.part(u) if piece else u
         if search is not None:
             looking = DiscreteSearch(piece.pair, piece.pair, device) if piece else search(number + 1)

@@ -99,6 +99,33 @@ def _values_of_row(v, places, parts, out):  # noqa: ANN001, ANN202
 
 
 @compiled
+def edges(image, out, first, last):  # noqa: ANN001, ANN201
+    """Length of the gradient of (I, J, K), per voxel; slabs are planes i."""
+    ni, nj, nk = image.shape
+    half, one = np.float32(0.5), np.float32(1.0)
+    for i in range(first, last):
+        before, after = max(i - 1, 0), min(i + 1, ni - 1)
+        wide_i = half if after - before == 2 else one
+        for j in range(nj):
+            left, right = max(j - 1, 0), min(j + 1, nj - 1)
+            wide_j = half if right - left == 2 else one
+            for k in range(nk):
+                a = wide_i * (image[after, j, k] - image[before, j, k])
+                b = wide_j * (image[i, right, k] - image[i, left, k])
+                out[i, j, k] = a * a + b * b
+            for k in range(1, nk - 1):
+                c = half * (image[i, j, k + 1] - image[i, j, k - 1])
+                out[i, j, k] += c * c
+            if nk > 1:
+                c = image[i, j, 1] - image[i, j, 0]
+                out[i, j, 0] += c * c
+                c = image[i, j, nk - 1] - image[i, j, nk - 2]
+                out[i, j, nk - 1] += c * c
+            for k in range(nk):
+                out[i, j, k] = np.sqrt(out[i, j, k])
+
+
+@compiled
 def _fill(plane, padded, radius):  # noqa: ANN001, ANN202
     """Copy (J, K) into the middle of an array whose border of `radius` stays zero."""
     nj, nk = plane.shape

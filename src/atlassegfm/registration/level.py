@@ -26,6 +26,9 @@ SHORTEST_STEP = 0.2
 MAX_MISS = 0.25
 BLEND_SIGMA = 2.0
 
+#: Noise of edges as part of that of intensities: the square of what steep ones have per voxel.
+EDGE_NOISE = 0.04
+
 #: A displacement to the moved image (I, J, K) under it and the mask of the voxels where it is known.
 Warp = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -46,6 +49,8 @@ class DeformableSettings:
         Gaussian standard deviations applied to the update and to the whole displacement.
     noise : float
         Variance added to both windows' variances (intensities in [0, 1]): flat windows say nothing.
+    edges : tuple of float
+        Per level: what the correlation of the images' edges counts, from 0 (that of the intensities alone) to 1.
     """
 
     factors: tuple[int, ...] = (4, 2, 1)
@@ -55,6 +60,7 @@ class DeformableSettings:
     smooth_update: float = 2.0
     smooth_field: float = 0.5
     noise: float = 1e-5
+    edges: tuple[float, ...] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,15 @@ class TwoWays:
 
 
 class Level:
-    """Both images at one resolution under an affine matrix (fixed to moving world points, RAS+ mm)."""
+    """Both images at one resolution under an affine matrix (fixed to moving world points, RAS+ mm).
 
-    def __init__(self, fixed: Volume, moving: Volume, matrix: np.ndarray, device: torch.device) -> None:
-        self.ops = operators(device)
+    `edges`: what the correlation of the images' edges counts in the steps, as in `DeformableSettings`.
+    """
+
+    def __init__(
+        self, fixed: Volume, moving: Volume, matrix: np.ndarray, device: torch.device, edges: float = 0.0
+    ) -> None:
+        self.ops, self.edges = operators(device), edges
         self.f = torch.as_tensor(fixed.data, device=device)
         self.m = torch.as_tensor(moving.data, device=device)
         self.to_moving = voxel_map(fixed.grid, moving.grid, matrix)
@@ -138,9 +149,10 @@ class Level:
         """
         history: list[float] = []
         best, best_value, step = u, -1.0, settings.step
+        marks = self.ops.edges(target) if self.edges else None
         for _ in range(iterations):
             m, mask = warp(u)
-            value, force = self.ops.force(target, m, mask, settings.radius, settings.noise)
+            value, force = self._force((target, marks), m, mask, settings)
             history.append(value)
             if value > best_value:
                 best, best_value = u, value
@@ -157,6 +169,23 @@ class Level:
             u = compose(self.ops, u, update * (step / longest))
             u = self.ops.smooth_inside(u, settings.smooth_field)
         return Descent(best, history)
+
+    def _force(
+        self,
+        targets: tuple[torch.Tensor, torch.Tensor | None],
+        m: torch.Tensor,
+        mask: torch.Tensor,
+        settings: DeformableSettings,
+    ) -> tuple[float, torch.Tensor]:
+        """LNCC with the target and its gradient by the displacement; mixed with the same of both images' edges."""
+        (target, marks), share = targets, self.edges
+        if marks is None:
+            return self.ops.force(target, m, mask, settings.radius, settings.noise)
+        value, force = self.ops.force(marks, self.ops.edges(m), mask, settings.radius, EDGE_NOISE * settings.noise)
+        if share < 1.0:
+            plain, pull = self.ops.force(target, m, mask, settings.radius, settings.noise)
+            value, force = share * value + (1.0 - share) * plain, force.mul_(share).add_(pull, alpha=1.0 - share)
+        return value, force
 
 
 def _converged(history: list[float], window: int = 10, slope: float = 1e-4) -> bool:

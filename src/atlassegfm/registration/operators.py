@@ -36,6 +36,9 @@ class Operators(Protocol):
     ) -> tuple[float, torch.Tensor]:
         """LNCC over the mask, and the gradient of its sum by the displacement of `m`, (3, I, J, K)."""
 
+    def edges(self, x: torch.Tensor) -> torch.Tensor:
+        """Length of the gradient (I, J, K) per voxel, by central differences, one-sided at the border."""
+
     def smooth(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """Gaussian smoothing, sigma in voxels; zero beyond the border."""
 
@@ -126,6 +129,10 @@ class TorchOperators:
         value, slope = lncc_and_gradient(f, m, mask, radius, noise)
         return value, gradient(m) * slope
 
+    def edges(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Operators`."""
+        return gradient(x).norm(dim=0)
+
     smooth = staticmethod(smooth)
     smooth_inside = staticmethod(smooth_inside)
 
@@ -155,6 +162,12 @@ class CompiledOperators:
         kernels.run_slabs(kernels.convolve_planes, 3 * planes, size, out, box, ones, ones, back)
         kernels.run_slabs(kernels.lncc_force, planes, size, fixed, moving, seen, back, box, out)
         return float(value.sum() / max(count.sum(), 1.0)), torch.from_numpy(out)
+
+    def edges(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Operators`."""
+        out = torch.empty(x.shape)
+        kernels.run_slabs(kernels.edges, len(x), x.numel(), _array(x), _array(out))
+        return out
 
     def smooth(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """See `Operators`."""
