@@ -350,7 +350,7 @@ def test_same_seed_same_bytes_and_the_global_seed_is_left_alone(kind, pair):
 
 def test_no_way_in_for_a_query_label(pair):
     apply = list(inspect.signature(Fusion.apply).parameters)
-    assert apply == ["self", "m_atlas", "m_fm", "image", "spacing", "warped"]
+    assert apply == ["self", "m_atlas", "m_fm", "image", "spacing", "shown"]
     for kind in FUSIONS:
         support, query = pair
         truth = support.truth.copy()
@@ -450,12 +450,26 @@ def test_look_alike_places_of_the_warped_atlas_have_a_share(pair):
     for kind, shares in (("kalman", True), ("gate", True), ("kalman-paper", False), ("none", False)):
         learnt = pair[0].learn(kind, pair[0].shifted(), pair[0].right())
         alone = learnt.apply(*maps, query.image, SPACING)
-        np.testing.assert_array_equal(learnt.apply(*maps, query.image, SPACING, -query.image), alone)
-        assert (learnt.apply(*maps, query.image, SPACING, 3 * query.image - 7) != alone).any() == shares
+        other, same = (maps[0], -query.image), (maps[0], 3 * query.image - 7)
+        np.testing.assert_array_equal(learnt.apply(*maps, query.image, SPACING, [other]), alone)
+        assert (learnt.apply(*maps, query.image, SPACING, [same]) != alone).any() == shares
 
 
-def test_a_warped_atlas_of_another_shape_is_refused(pair):
+def test_a_second_example_has_a_share_of_its_own(pair):
+    """Of what the first has left."""
     support, query = pair
     learnt = support.learn("kalman", support.shifted(), support.right())
+    maps, right = (query.shifted(), query.shifted()), (query.truth.astype(np.float32), query.image)
+    found = [learnt.apply(*maps, query.image, SPACING, [right] * number) for number in range(3)]
+    off = [np.abs(fused - query.truth).mean() for fused in found]
+    assert off[2] < off[1] < off[0]
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_warped_atlas_of_another_shape_is_refused(pair, part):
+    support, query = pair
+    learnt = support.learn("kalman", support.shifted(), support.right())
+    example = [query.shifted(), query.image]
+    example[part] = example[part][1:]
     with pytest.raises(InputError, match="expected warped atlas of the 3D shape"):
-        learnt.apply(query.shifted(), query.right(), query.image, SPACING, query.image[1:])
+        learnt.apply(query.shifted(), query.right(), query.image, SPACING, [tuple(example)])

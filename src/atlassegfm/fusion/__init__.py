@@ -2,7 +2,7 @@
 
 What is learnt is learnt from the support (the atlas scan, whose label is known). **No function here has an argument
 through which a label of the query could come**: `Fusion.apply` takes two probability maps, the image, its spacing, and
-the atlas's image as it was carried over.
+what the atlas shows, its label and image as they were carried over.
 
 Kinds: ``kalman`` (Eq. 4-5 of the paper, arXiv 2512.18176, with the learning rate and the safeguards that measure
 best), ``kalman-paper`` (the same with the paper's learning rate and nothing added), ``gate`` (a small convolutional
