@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from atlassegfm import fusion
 from atlassegfm.errors import InputError
-from atlassegfm.fusion import FUSIONS, edges, fit, fit_many
+from atlassegfm.fusion import FUSIONS, LOOKING, edges, fit, fit_many
 from atlassegfm.fusion.base import Example, Fusion
 from atlassegfm.fusion.kalman import EDGES_COST, KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
 from atlassegfm.fusion.soft import settled, signed_distance, soften
@@ -453,6 +453,7 @@ def test_look_alike_places_of_the_warped_atlas_have_a_share(pair):
         other, same = (maps[0], -query.image), (maps[0], 3 * query.image - 7)
         np.testing.assert_array_equal(learnt.apply(*maps, query.image, SPACING, [other]), alone)
         assert (learnt.apply(*maps, query.image, SPACING, [same]) != alone).any() == shares
+        assert (kind in LOOKING) == shares  # what `closer` goes by
 
 
 def test_a_second_example_has_a_share_of_its_own(pair):

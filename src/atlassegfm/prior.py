@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.resampling import label_membership, resample_image, warp_labels
 from atlassegfm.symmetry import Symmetry
 from atlassegfm.volume import Volume
+
+if TYPE_CHECKING:
+    from atlassegfm.fusion.base import Shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,7 @@ class Prior:
         """The atlas to compare a label with."""
         return self.stand_ins.get(value, self.teacher)
 
-    def shown(self, value: int, box: tuple[slice, slice, slice]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def shown(self, value: int, box: tuple[slice, slice, slice]) -> list[Shown]:
         """Examples of a label in a box of the query's, each its mask and the image it was drawn on, as carried over.
 
         The atlas's own, and that of the other side of the body if there is one; none if several atlases voted.

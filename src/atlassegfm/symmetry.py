@@ -8,7 +8,6 @@ query both sides are carried over; the registration with the mirror image is don
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
@@ -18,10 +17,10 @@ from scipy import ndimage
 from atlassegfm.atlas import Atlas
 from atlassegfm.errors import RegistrationError
 from atlassegfm.models.recall import Recall
-from atlassegfm.registration.result import Settings
-from atlassegfm.registration.transform import Affine, Transform, about
+from atlassegfm.registration.result import Progress, Settings
+from atlassegfm.registration.transform import Transform, sides_exchanged
 from atlassegfm.resampling import warp_labels
-from atlassegfm.volume import Grid, Volume
+from atlassegfm.volume import Volume
 
 #: Two labels may be counterparts if neither has more than so many times the other's volume.
 SIMILAR = 2.0
@@ -31,9 +30,6 @@ ACROSS = 0.9
 MATCHING = 0.7
 #: At least this share of the labels has to have a counterpart, or the body part is not a symmetric one.
 MOST = 0.75
-
-#: Told (name of the step, finished fraction).
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,23 +114,18 @@ def _found(atlas: Atlas, settings: Settings) -> Symmetry:
     from atlassegfm.registration.focus import Focus
     from atlassegfm.registration.registry import register
 
-    exchange = Affine(about(np.diag([-1.0, 1.0, 1.0]), atlas.image.grid.centre))
-    image, labels = (_exchanged(volume, exchange) for volume in (atlas.image, atlas.labels))
+    exchange = sides_exchanged(atlas.image.grid)
+    image, labels = (Volume(side.data, exchange.moved(side.grid)) for side in (atlas.image, atlas.labels))
     told = replace(settings, options={"quality": "fast"}, focus=Focus.of(labels))
     try:
         forward = register(atlas.image, image, "default", told).transform
     except RegistrationError:
         # A body part that looks nothing like its mirror image.
         return Symmetry()
-    across = forward.then(Transform((exchange.inverse(),)))
+    across = forward.then(Transform((exchange,)))
     opposite = warp_labels(atlas.labels, atlas.image.grid, across)
     partners, overlaps = _matched(atlas.labels.data, opposite.data, np.array(atlas.values))
     return Symmetry(across, overlaps, partners) if len(partners) >= MOST * len(atlas.values) else Symmetry()
-
-
-def _exchanged(volume: Volume, exchange: Affine) -> Volume:
-    """The mirror image: the header is changed, not the voxels, because of oblique scans no axis leads left to right."""
-    return Volume(volume.data, Grid(volume.grid.shape, exchange.matrix @ volume.affine))
 
 
 def _matched(labels: np.ndarray, opposite: np.ndarray, values: np.ndarray) -> tuple[dict[int, int], dict[int, float]]:

@@ -44,9 +44,8 @@ def test_steps_along_edges_bring_the_images_together_too(pair, level, edges):
     before, after = (level.lncc(*level.warped(u), KNOBS) for u in (level.start, found.displacement))
     assert after > before + 0.1
     m, seen = other.warped(found.displacement)
-    steep = other.ops.force(other.ops.edges(other.f), other.ops.edges(m), seen, KNOBS.radius, EDGE_NOISE * KNOBS.noise)[
-        0
-    ]
+    marks = other.ops.edges(other.f), other.ops.edges(m)
+    steep, _ = other.ops.force(*marks, seen, KNOBS.radius, EDGE_NOISE * KNOBS.noise)
     assert max(found.history) == pytest.approx(edges * steep + (1 - edges) * after, rel=1e-5)
 
 

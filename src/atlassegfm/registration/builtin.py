@@ -76,6 +76,7 @@ class Plan:
         return min(self.coarser * finest, working_spacing(fixed, moving, FEWEST_VOXELS))
 
 
+_KNOBS = DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))
 #: By quality; measured in docs/decisions/0002-registration.md.
 PLANS = {
     "fast": Plan(
@@ -84,10 +85,8 @@ PLANS = {
         coarser=2.0,
         narrow=Plan(2, DeformableSettings((3, 1), (60, 20), edges=(0.5, 0.5)), coarser=1.3),
     ),
-    "default": Plan(STARTS, DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))),
-    "best": Plan(
-        STARTS, DeformableSettings(iterations=(100, 60, 40), edges=(0.0, 0.5, 0.5)), most=TARGET_VOXELS * 5 // 4
-    ),
+    "default": Plan(STARTS, _KNOBS),
+    "best": Plan(STARTS, replace(_KNOBS, iterations=(100, 60, 40)), most=TARGET_VOXELS * 5 // 4),
 }
 
 

@@ -151,4 +151,9 @@ def around(image: Volume, points: np.ndarray, margin: float | np.ndarray) -> Vol
     low = np.clip(np.floor(at.min(axis=0) - margin), 0, last).astype(int)
     high = np.clip(np.ceil(at.max(axis=0) + margin), 0, last).astype(int)
     box = tuple(slice(a, b + 1) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    return cut(image, box)
+
+
+def cut(image: Volume, box: tuple[slice, slice, slice]) -> Volume:
+    """The voxels of an image in a box, a copy of their own."""
     return Volume(np.ascontiguousarray(image.data[box]), image.grid.cropped(box))

@@ -99,16 +99,21 @@ def _values_of_row(v, places, parts, out):  # noqa: ANN001, ANN202
 
 
 @compiled
+def _neighbours(at, size):  # noqa: ANN001, ANN202
+    """Indices before and after one of an axis, itself at the border, and what their difference counts in the slope."""
+    before, after = max(at - 1, 0), min(at + 1, size - 1)
+    return before, after, np.float32(0.5) if after - before == 2 else np.float32(1.0)
+
+
+@compiled
 def edges(image, out, first, last):  # noqa: ANN001, ANN201
     """Length of the gradient of (I, J, K), per voxel; slabs are planes i."""
     ni, nj, nk = image.shape
-    half, one = np.float32(0.5), np.float32(1.0)
+    half = np.float32(0.5)
     for i in range(first, last):
-        before, after = max(i - 1, 0), min(i + 1, ni - 1)
-        wide_i = half if after - before == 2 else one
+        before, after, wide_i = _neighbours(i, ni)
         for j in range(nj):
-            left, right = max(j - 1, 0), min(j + 1, nj - 1)
-            wide_j = half if right - left == 2 else one
+            left, right, wide_j = _neighbours(j, nj)
             for k in range(nk):
                 a = wide_i * (image[after, j, k] - image[before, j, k])
                 b = wide_j * (image[i, right, k] - image[i, left, k])
@@ -270,11 +275,9 @@ def lncc_force(f, m, seen, back, weights, out, first, last):  # noqa: ANN001, AN
     for i in range(first, last):
         for part in range(3):
             _convolve_across(back[part], weights, one, i, windows[part])
-        before, after = max(i - 1, 0), min(i + 1, ni - 1)
-        wide_i = half if after - before == 2 else one
+        before, after, wide_i = _neighbours(i, ni)
         for j in range(nj):
-            left, right = max(j - 1, 0), min(j + 1, nj - 1)
-            wide_j = half if right - left == 2 else one
+            left, right, wide_j = _neighbours(j, nj)
             for k in range(nk):
                 slope = seen[i, j, k] * (
                     f[i, j, k] * windows[0, j, k] - m[i, j, k] * windows[1, j, k] + windows[2, j, k]

@@ -6,7 +6,6 @@ No registration of ours turns an image into its mirror image, and none of its ow
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from atlassegfm.registration.copies import scaled_copy, working_spacing
@@ -15,8 +14,8 @@ from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import affine_candidates
-from atlassegfm.registration.transform import about
-from atlassegfm.volume import Grid, Volume
+from atlassegfm.registration.transform import sides_exchanged
+from atlassegfm.volume import Volume
 
 #: Voxels along the longest edge for the affine fit, starts taken from the search; voxel size of the deformable level
 #: relative to the working copies, and the fewest voxels along its shortest edge.
@@ -41,9 +40,7 @@ def mirrored_fits_better(fixed: Volume, moving: Volume, device: str = "cpu") -> 
     """
     spacing = working_spacing(fixed, moving)
     target, own = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
-    # The header is mirrored rather than the voxels: of oblique scans no axis leads from left to right.
-    exchanged = about(np.diag([-1.0, 1.0, 1.0]), own.grid.centre) @ own.affine
-    other = Volume(own.data, Grid(own.grid.shape, exchanged))
+    other = Volume(own.data, sides_exchanged(own.grid).moved(own.grid))
     return fitness(target, other, device) > fitness(target, own, device) + MARGIN
 
 

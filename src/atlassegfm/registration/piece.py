@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.focus import Focus, Pair
-from atlassegfm.registration.grids import apply_matrix, around, identity, voxel_map
-from atlassegfm.volume import Volume, bounding_box
+from atlassegfm.registration.grids import apply_matrix, around, cut, identity, voxel_map
+from atlassegfm.volume import bounding_box
 
 #: How far a piece reaches beyond the labels' box; within this, its displacement passes into that of the surroundings.
 MARGIN_MM = 10.0
@@ -54,12 +54,12 @@ class Piece:
         """1 within the margin, falling towards the sides at which the piece was cut off."""
         out = torch.ones(())
         margin = MARGIN_MM / self.pair[0].spacing
-        for axis, (cut, size) in enumerate(zip(self.box, self.shape, strict=True)):
-            at = torch.arange(cut.stop - cut.start, dtype=torch.float32)
+        for axis, (side, size) in enumerate(zip(self.box, self.shape, strict=True)):
+            at = torch.arange(side.stop - side.start, dtype=torch.float32)
             near = torch.full_like(at, torch.inf)
-            if cut.start > 0:
+            if side.start > 0:
                 near = torch.minimum(near, at + 1.0)
-            if cut.stop < size:
+            if side.stop < size:
                 near = torch.minimum(near, len(at) - at)
             sides = [1, 1, 1]
             sides[axis] = -1
@@ -97,9 +97,9 @@ def piece_of(focus: Focus, pair: Pair, matrix: np.ndarray, u: torch.Tensor) -> P
     box = bounding_box(within.cpu().numpy(), np.ceil(MARGIN_MM / fixed.spacing).astype(int))
     if box is None:
         return None
-    cut = Volume(np.ascontiguousarray(fixed.data[box]), fixed.grid.cropped(box))
-    if cut.grid.size > MOST * fixed.grid.size:
+    part = cut(fixed, box)
+    if part.grid.size > MOST * fixed.grid.size:
         return None
     seen = there[(slice(None), *box)].flatten(1)
     ends = moving.grid.to_world(torch.stack([seen.amin(dim=1), seen.amax(dim=1)]).cpu().numpy())
-    return Piece(box, fixed.grid.shape, (cut, around(moving, ends, MARGIN_MM / moving.spacing)))
+    return Piece(box, fixed.grid.shape, (part, around(moving, ends, MARGIN_MM / moving.spacing)))

@@ -29,6 +29,10 @@ class Affine:
         """The inverse map."""
         return Affine(np.linalg.inv(self.matrix))
 
+    def moved(self, grid: Grid) -> Grid:
+        """A grid whose voxels lie where this takes those of `grid`."""
+        return Grid(grid.shape, self.matrix @ grid.affine)
+
 
 def about(linear: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """4x4 matrix of the 3x3 matrix `linear` about a point (3,), which stays where it is; any unit."""
@@ -36,6 +40,14 @@ def about(linear: np.ndarray, centre: np.ndarray) -> np.ndarray:
     out[:3, :3] = linear
     out[:3, 3] = centre - linear @ centre
     return out
+
+
+def sides_exchanged(grid: Grid) -> Affine:
+    """World points with left and right exchanged about the middle of a grid; its own inverse.
+
+    It mirrors headers (`Affine.moved`) rather than voxels: of oblique scans no axis leads from left to right.
+    """
+    return Affine(about(np.diag([-1.0, 1.0, 1.0]), grid.centre))
 
 
 @dataclass(frozen=True, eq=False)
