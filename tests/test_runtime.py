@@ -72,6 +72,39 @@ def test_after_torch_the_environment_is_left_alone(monkeypatch):
     assert "OMP_WAIT_POLICY" not in os.environ
 
 
+AWAIT = """
+import sys
+from atlassegfm import runtime
+if sys.argv[1] == "before":
+    import torch
+runtime.settle_vector_functions = lambda torch: print("settled", torch.__name__, hasattr(torch, "sqrt"))
+runtime.prepare_compute()
+runtime.prepare_compute()
+print("prepared")
+import torch
+"""
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [("after", ["prepared", "settled torch True"]), ("before", ["settled torch True", "prepared"])],
+)
+def test_vector_functions_are_settled_once_whenever_torch_comes(when, said):
+    done = subprocess.run([sys.executable, "-c", AWAIT, when], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines() == said
+
+
+def test_settling_calls_every_vector_function_on_too_few_numbers_for_two_threads(monkeypatch):
+    import torch
+
+    called = set()
+    for name in runtime._VECTOR_FUNCTIONS:
+        monkeypatch.setattr(torch, name, lambda x, name=name: called.add((name, x.dtype, x.numel())))
+    runtime.settle_vector_functions(torch)
+    assert {"sqrt", "exp", "log", "tanh"} <= {name for name, _, _ in called}
+    assert called == {(name, kind, 1) for name in runtime._VECTOR_FUNCTIONS for kind in (torch.float32, torch.float64)}
+
+
 def test_given_number_of_threads(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     # setdefault writes into os.environ; monkeypatch puts the old state back.

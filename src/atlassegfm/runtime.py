@@ -1,6 +1,7 @@
 """Set up the process for large tensor work; has to run before torch is imported.
 
-docs/decisions/0001-allocator.md holds the measurements behind each setting.
+docs/decisions/0001-allocator.md holds the measurements behind each setting, 0017-first-calls.md those of the vector
+functions.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import TypeVar
 
 from atlassegfm.errors import InputError
@@ -28,7 +30,13 @@ _M_MMAP_MAX = -4
 #: Keep this much freed memory at the top of the heap instead of giving it back; mallopt takes a 32-bit int.
 _TRIM_BYTES = 1 << 30
 
-_state: dict[str, bool] = {"allocator": False}
+#: Torch's functions of one float that Intel's vector library may compute (aten/src/ATen/cpu/vml.h).
+_VECTOR_FUNCTIONS = (
+    *("acos", "asin", "atan", "cos", "cosh", "erf", "erfc", "erfinv", "exp", "expm1", "log", "log10", "log1p", "log2"),
+    *("sin", "sinh", "sqrt", "tan", "tanh", "trunc"),
+)
+
+_state: dict[str, bool] = {"allocator": False, "torch_awaited": False}
 
 
 @dataclass(frozen=True)
@@ -119,9 +127,34 @@ def prepare_compute(threads: int | None = None) -> ComputeSetup:
         for name, value in wanted.items():
             os.environ.setdefault(name, value)
     environment = {name: os.environ[name] for name in wanted if name in os.environ}
+    _await_torch()
     setup = ComputeSetup(int(threads or available_cores()), environment, before_torch, _keep_freed_memory())
     logger.debug("compute set-up: %s", setup)
     return setup
+
+
+def _await_torch() -> None:
+    """Have `settle_vector_functions` called when torch is imported; at once if it is there already."""
+    if _state["torch_awaited"]:
+        return
+    _state["torch_awaited"] = True
+    # Imported late: commands that compute nothing are to answer at once.
+    import wrapt
+
+    wrapt.register_post_import_hook(settle_vector_functions, "torch")
+
+
+def settle_vector_functions(torch: ModuleType) -> None:
+    """Call each of the vector functions once on one thread, before any is called on several.
+
+    Intel's library chooses the code of each function at its first call. Where that comes from two threads at once, one
+    of them may get the least accurate code for its share of the call: square roots wrong by up to 3e-4 of their value,
+    silently, in one process of some dozens (pytorch issue 188792; MKL 2024.2, which torch's wheels carry).
+    """
+    for kind in (torch.float32, torch.float64):
+        one = torch.ones(1, dtype=kind)
+        for name in _VECTOR_FUNCTIONS:
+            getattr(torch, name)(one)
 
 
 def _keep_freed_memory() -> bool:
