@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +124,13 @@ def test_threads_without_torch_are_those_of_the_environment_or_the_machine(monke
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert runtime.compute_threads() == wanted
+
+
+def test_within_work_side_by_side_no_more_threads_are_started():
+    for own, *ids in runtime.side_by_side(
+        lambda n: [threading.get_ident(), *runtime.side_by_side(lambda m: threading.get_ident(), range(4))], range(2)
+    ):
+        assert set(ids) == {own}
 
 
 def test_work_side_by_side_keeps_its_order_and_each_item_to_one_thread():

@@ -15,6 +15,7 @@ from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.corruption import displaced_labels
 from atlassegfm.models.lessons import error_limits, usual_error
 from atlassegfm.models.recall import Recall
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import bounding_box
 
 #: Surroundings of both masks, in mm, within which fusion works.
@@ -62,15 +63,18 @@ def fit_fusions(
         # A fusion that learns nothing needs no answers.
         return {value: fit_many(kind, [], seed) for value in support.values}
     harder = _Harder(session, support, seed)
-    fusions, round_trip, asked = {}, {}, count()
+    fusions, lessons, asked = {}, {}, count()
+    # The gate seeds torch's generator, which is one for all threads.
+    each = map if kind == "gate" else side_by_side
     # In turns: a model that looks at the atlas anew for other priors does so twice for many labels, not for each.
     for turn in _turns(harder.order):
         for value in turn:
             progress(next(asked) / (LESSONS * len(support.values)))
-            round_trip[value] = _example(session, support, value)
+            lessons[value] = [_example(session, support, value)]
         for value in turn:
             progress(next(asked) / (LESSONS * len(support.values)))
-            fusions[value] = fit_many(kind, [round_trip.pop(value), harder.example(value)], seed)
+            lessons[value].append(harder.example(value))
+        fusions |= zip(turn, each(lambda value: fit_many(kind, lessons.pop(value), seed), turn), strict=True)
     return {value: fusions[value] for value in support.values}
 
 

@@ -86,7 +86,10 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
         with one_thread():
             return work(item)
 
-    with ThreadPoolExecutor(compute_threads()) as pool:
+    threads = compute_threads()
+    if threads == 1:  # as within another call of this
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(alone, items))
 
 

@@ -49,6 +49,22 @@ def test_steps_along_edges_bring_the_images_together_too(pair, level, edges):
     assert max(found.history) == pytest.approx(edges * steep + (1 - edges) * after, rel=1e-5)
 
 
+def test_both_ways_are_the_same_on_one_thread_and_on_two(level):
+    """They are gone side by side where there are threads for it."""
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(level.both_ways(level.start, 10, KNOBS))
+    finally:
+        torch.set_num_threads(before)
+    one, two = found
+    assert one.there.history == two.there.history
+    assert torch.equal(one.there.displacement, two.there.displacement)
+    assert torch.equal(one.back, two.back)
+    assert torch.equal(one.mean, two.mean)
+
+
 def test_the_force_is_mixed_like_the_value(pair):
     m, seen = Level(*pair, np.eye(4), torch.device("cpu")).warped(torch.zeros(3, *pair[0].grid.shape))
     found = []

@@ -17,6 +17,7 @@ from atlassegfm.registration.operators import operators
 from atlassegfm.registration.piece import piece_of
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.registration.unfold import unfolded
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Volume
 
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
@@ -126,9 +127,12 @@ def try_candidates(
     search : DiscreteSearch, optional
         Finds the large displacements that the level's steps then begin with; without it they begin with none.
     """
-    far = [None if search is None else search.displacement(start.matrix) for start in starts]
-    tried = [_try(fixed, moving, start, settings, device, u) for start, u in zip(starts, far, strict=True)]
-    return sorted(tried, key=lambda candidate: -candidate.rank)
+
+    def tried(start: Fit) -> Candidate:
+        far = None if search is None else search.displacement(start.matrix)
+        return _try(fixed, moving, start, settings, device, far)
+
+    return sorted(side_by_side(tried, starts), key=lambda candidate: -candidate.rank)
 
 
 def _try(

@@ -12,8 +12,8 @@ import torch
 
 from atlassegfm.compiled import Kernel, compiled, run_parts
 
-#: Fewest voxels that are worth a second thread.
-_WORTH_A_THREAD = 20_000
+#: Fewest values that are worth another thread (docs/decisions/0006-kernels.md).
+_WORTH_A_THREAD = 100_000
 
 
 def run_slabs(kernel: Kernel, slabs: int, voxels: int, *arrays: object) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from atlassegfm.registration.grids import voxel_map
 from atlassegfm.registration.operators import Operators, compose, inverse, operators
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume
 
 #: A step that lowers the LNCC shortens the next ones by this factor, down to this part of the first.
@@ -123,7 +124,14 @@ class Level:
 
     def both_ways(self, u: torch.Tensor, iterations: int, settings: DeformableSettings) -> TwoWays:
         """Descents from `u` there and, with the images' roles exchanged, back."""
-        there = self.forward(u, iterations, settings)
+        ways = self.forward, self._backward
+        there, (back, missed) = side_by_side(lambda way: way(u, iterations, settings), ways)
+        return TwoWays(there, back, self._mean(there.displacement, back, missed))
+
+    def _backward(
+        self, u: torch.Tensor, iterations: int, settings: DeformableSettings
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inverse of what brings the fixed image onto the moving one, from `u`'s inverse on; and its `inverse` miss."""
         target, known = self.warped(self.start)
 
         def moved(v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,8 +139,7 @@ class Level:
             return values[0], seen * known
 
         back = self._descend(target, moved, inverse(self.ops, u)[0], iterations, settings)
-        found, missed = inverse(self.ops, back.displacement)
-        return TwoWays(there, found, self._mean(there.displacement, found, missed))
+        return inverse(self.ops, back.displacement)
 
     def _mean(self, there: torch.Tensor, back: torch.Tensor, missed: torch.Tensor) -> torch.Tensor:
         """Mean of both; `there` alone, with a smooth passage, where the inversion `missed` or would fold."""

@@ -15,6 +15,7 @@ from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import affine_candidates
 from atlassegfm.registration.transform import sides_exchanged
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Volume
 
 #: Voxels along the longest edge for the affine fit, starts taken from the search; voxel size of the deformable level
@@ -41,7 +42,8 @@ def mirrored_fits_better(fixed: Volume, moving: Volume, device: str = "cpu") -> 
     spacing = working_spacing(fixed, moving)
     target, own = scaled_copy(fixed, spacing), scaled_copy(moving, spacing)
     other = Volume(own.data, sides_exchanged(own.grid).moved(own.grid))
-    return fitness(target, other, device) > fitness(target, own, device) + MARGIN
+    usual, mirrored = side_by_side(lambda image: fitness(target, image, device), (own, other))
+    return mirrored > usual + MARGIN
 
 
 def fitness(fixed: Volume, moving: Volume, device: str = "cpu") -> float:
