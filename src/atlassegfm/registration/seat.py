@@ -38,7 +38,7 @@ STEP_PART, STEP_MM = 0.35, 18.0
 #: The same for starts aside along one, two and three axes at once.
 STEP_ALONG = (1.0, 1.0, 0.9, 0.8)
 #: Ways that are gone a second time, and those of them that are taken to the fine level.
-AGAIN, FINE = 9, 3
+AGAIN, FINE = 9, 2
 #: How ways search (see `discrete.LOOKS`): at first far and wide only; on the fine level what is left are details.
 FIRST_LOOKS, FINE_LOOKS = ((2, 3),), ((1, 1),)
 #: Greedy steps on either level.
