@@ -133,6 +133,12 @@ def test_within_work_side_by_side_no_more_threads_are_started():
         assert set(ids) == {own}
 
 
+def test_an_item_that_is_alone_is_worked_on_by_the_caller_with_all_threads():
+    torch = pytest.importorskip("torch")
+    found = runtime.side_by_side(lambda n: (threading.get_ident(), torch.get_num_threads()), [0])
+    assert found == [(threading.get_ident(), torch.get_num_threads())]
+
+
 def test_work_side_by_side_keeps_its_order_and_each_item_to_one_thread():
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads()

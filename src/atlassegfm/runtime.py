@@ -78,6 +78,8 @@ def one_thread() -> AbstractContextManager[object]:
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """``[work(item) for item in items]``, as many at once as there are threads to compute with, each on one thread.
 
+    An item that is alone is worked on by the caller, with all threads.
+
     For many small steps: threads that wait for each other within a step cost more than they give. What is not the
     same on one thread as on several must not be given to this.
     """
@@ -86,8 +88,9 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
         with one_thread():
             return work(item)
 
-    threads = compute_threads()
-    if threads == 1:  # as within another call of this
+    items, threads = list(items), compute_threads()
+    # Within another call of this there is one thread; what is alone has the use of them all.
+    if threads == 1 or len(items) == 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(alone, items))
