@@ -16,7 +16,16 @@ Kernel = Callable[..., Any]
 def compiled(function: Kernel) -> Kernel:
     """Compile at the first call; later processes find the machine code in the cache next to the module or at home."""
     # No assumption that NaN or infinity never come: a bad voxel must show, not turn into an arbitrary number.
-    options = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"}}
+    return _compiled(function, {"contract", "reassoc", "nsz", "arcp"})
+
+
+def compiled_exactly(function: Kernel) -> Kernel:
+    """The same without liberties: each operation rounded, in the order in which it is written."""
+    return _compiled(function, False)
+
+
+def _compiled(function: Kernel, liberties: set[str] | bool) -> Kernel:
+    options = {"nogil": True, "error_model": "numpy", "fastmath": liberties}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # neither place can be written to: compile in every process

@@ -172,3 +172,29 @@ def test_a_voxel_that_is_no_number_shows():
 def test_the_device_decides():
     assert isinstance(operators(torch.device("cpu")), CompiledOperators)
     assert isinstance(operators(torch.device("cuda")), TorchOperators)
+
+
+@pytest.mark.parametrize("ops", [COMPILED, TORCH])
+def test_there_and_back_become_each_others_inverse(ops):
+    generator = torch.Generator().manual_seed(3)
+    there, back = (smooth(torch.randn((3, 16, 16, 16), generator=generator), 3.0) * 20 for _ in range(2))
+
+    def missed(u, v):
+        return float((u + ops.warp(v, np.eye(4), u)[0])[:, 4:-4, 4:-4, 4:-4].norm(dim=0).mean())
+
+    u, v = ops.reconciled(there, back, 15), ops.reconciled(back, there, 15)
+    assert missed(u, v) < 0.2 * missed(there, back)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_steps_in_torch_and_compiled_are_alike(shape):
+    u, force = 3.0 * image(shape, 1, channels=3), image(shape, 2, channels=3) - 0.5
+    torch.testing.assert_close(
+        COMPILED.step(u, force, 0.8, 2.0, 0.5), TORCH.step(u, force, 0.8, 2.0, 0.5), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_the_longest_vector_is_found():
+    v = torch.zeros(3, 4, 5, 6)
+    v[:, 2, 1, 3] = torch.tensor([2.0, -3.0, 6.0])
+    assert COMPILED.longest(v) == TORCH.longest(v) == 7.0

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch.nn import functional as nnf
 
-from atlassegfm.registration import discrete_kernels, kernels
+from atlassegfm.registration import chains, discrete_kernels, kernels
 from atlassegfm.registration.grids import box_sum
 from atlassegfm.registration.level import Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
-from atlassegfm.registration.operators import Operators, compose
+from atlassegfm.registration.operators import Operators, compose, window
 from atlassegfm.volume import Volume
 
 #: One after the other: how many voxels of the level become one, and the largest displacement along an axis in those.
@@ -97,7 +97,7 @@ class DiscreteSearch:
         reach = int(np.clip(round(REACH_PART * float(np.median(small))), 1, reach))
         there = _search(ops, fixed, moving, seen[0], reach)
         back = _search(ops, moving, fixed, torch.ones_like(seen[0]), reach)
-        found = reconciled(ops, there, back) * seen
+        found = ops.reconciled(there, back, ROUNDS) * seen
         if shrink == 1:
             return found
         ratio = (torch.tensor(self._grid.shape) / torch.tensor(small)).to(found).view(3, 1, 1, 1)
@@ -120,10 +120,20 @@ def _search(ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: tor
     turn = (0, *(1 + axis for axis in order))
     fixed, moving, seen = fixed.permute(turn), moving.permute(turn), seen.permute(order)
     costs = match_costs(fixed, moving, seen, reach)
-    u = torch.zeros(3, *seen.shape, device=fixed.device)
-    for weight in (0.0, *WEIGHTS):
-        u = ops.smooth_inside(cheapest(costs, u, weight, reach), SMOOTHING)
+    u = _settled(ops, costs, torch.zeros(3, *seen.shape, device=fixed.device), reach)
     return u[order].permute(turn).contiguous()
+
+
+def _settled(ops: Operators, costs: torch.Tensor, u: torch.Tensor, reach: int) -> torch.Tensor:
+    """The choice after all rounds, the first of them being free; `u` is overwritten."""
+    weights = (0.0, *WEIGHTS)
+    if costs.device.type == "cpu" and kernels.alone(costs.numel()):
+        smoothing = window(u.shape[1:], SMOOTHING, inside=True)
+        chains.settled(costs.numpy(), np.array(weights, np.float32), reach, smoothing, u.numpy())
+        return u
+    for weight in weights:
+        u = ops.smooth_inside(cheapest(costs, u, weight, reach), SMOOTHING)
+    return u
 
 
 def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, reach: int) -> torch.Tensor:
@@ -163,17 +173,6 @@ def cheapest(costs: torch.Tensor, near: torch.Tensor, weight: float, reach: int)
     arrays = costs.numpy(), near.contiguous().numpy()
     kernels.run_slabs(discrete_kernels.cheapest, out.shape[1], costs.numel(), *arrays, np.float32(weight), reach, out)
     return torch.from_numpy(out)
-
-
-def reconciled(ops: Operators, there: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
-    """`there` and the inverse of `back` brought together (Siebert et al., inverse consistency)."""
-    still = np.eye(4)
-    for _ in range(ROUNDS):
-        there, back = (
-            0.5 * (there - ops.warp(back, still, there)[0]),
-            0.5 * (back - ops.warp(there, still, back)[0]),
-        )
-    return there
 
 
 def displacements(reach: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atlassegfm.compiled import Kernel, compiled, run_parts
+from atlassegfm.compiled import Kernel, compiled, compiled_exactly, run_parts
 
 #: Fewest values that are worth another thread (docs/decisions/0006-kernels.md).
 _WORTH_A_THREAD = 100_000
@@ -18,7 +18,16 @@ _WORTH_A_THREAD = 100_000
 
 def run_slabs(kernel: Kernel, slabs: int, voxels: int, *arrays: object) -> None:
     """Call ``kernel(*arrays, first, last)`` for all slabs, in as many threads as torch would use."""
-    run_parts(kernel, slabs, min(torch.get_num_threads(), voxels // _WORTH_A_THREAD), *arrays)
+    run_parts(kernel, slabs, _threads(voxels), *arrays)
+
+
+def alone(voxels: int) -> bool:
+    """Whether so many values are worth one thread only."""
+    return _threads(voxels) <= 1
+
+
+def _threads(voxels: int) -> int:
+    return min(torch.get_num_threads(), voxels // _WORTH_A_THREAD)
 
 
 @compiled
@@ -128,6 +137,21 @@ def edges(image, out, first, last):  # noqa: ANN001, ANN201
                 out[i, j, nk - 1] += c * c
             for k in range(nk):
                 out[i, j, k] = np.sqrt(out[i, j, k])
+
+
+@compiled_exactly
+def longest(v, out, first, last):  # noqa: ANN001, ANN201
+    """Largest squared length of the vectors (3, I, J, K) in each plane i; NaN where one of them is none."""
+    for i in range(first, last):
+        most = np.float32(0.0)
+        for j in range(v.shape[2]):
+            for k in range(v.shape[3]):
+                a, b, c = v[0, i, j, k], v[1, i, j, k], v[2, i, j, k]
+                squared = a * a + b * b + c * c
+                # What is no number stays: it has to be seen.
+                if squared > most or squared != squared:
+                    most = squared
+        out[i] = most
 
 
 @compiled

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from atlassegfm.registration.grids import voxel_map
-from atlassegfm.registration.operators import Operators, compose, inverse, operators
+from atlassegfm.registration.operators import Operators, inverse, operators
 from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume
 
@@ -169,12 +169,9 @@ class Level:
                     break
             if _converged(history):
                 break
-            update = self.ops.smooth(force, settings.smooth_update)
-            longest = float(update.square().sum(dim=0).max().sqrt())
-            if longest < 1e-12:
+            u = self.ops.step(u, force, step, settings.smooth_update, settings.smooth_field)
+            if u is None:
                 break
-            u = compose(self.ops, u, update * (step / longest))
-            u = self.ops.smooth_inside(u, settings.smooth_field)
         return Descent(best, history)
 
     def _force(

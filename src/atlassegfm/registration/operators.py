@@ -6,12 +6,13 @@ compute the same; tests hold them side by side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from atlassegfm.registration import kernels
+from atlassegfm.registration import chains, kernels
 from atlassegfm.registration.grids import (
     apply_matrix,
     box_sum,
@@ -23,6 +24,9 @@ from atlassegfm.registration.grids import (
     smooth,
     smooth_inside,
 )
+
+#: Weights of a smoothing and its norms along each axis.
+Window = tuple[tuple[np.float32, ...], tuple[np.ndarray, ...]]
 
 
 class Operators(Protocol):
@@ -45,6 +49,44 @@ class Operators(Protocol):
     def smooth_inside(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """Gaussian smoothing that treats the outside as missing, not as zero."""
 
+    def longest(self, v: torch.Tensor) -> float:
+        """Length of the longest of the vectors (3, I, J, K)."""
+
+    def step(
+        self, u: torch.Tensor, force: torch.Tensor, length: float, smooth_update: float, smooth_field: float
+    ) -> torch.Tensor | None:
+        """`u` smoothed after a step along the smoothed force, its longest vector `length`; None without a force."""
+
+    def reconciled(self, there: torch.Tensor, back: torch.Tensor, rounds: int) -> torch.Tensor:
+        """`there` and the inverse of `back` brought together (Siebert et al., "ConvexAdam", TMI 44, 2025)."""
+
+
+class _Chained:
+    """What is made of the other operations, one after the other."""
+
+    def step(
+        self: Operators, u: torch.Tensor, force: torch.Tensor, length: float, smooth_update: float, smooth_field: float
+    ) -> torch.Tensor | None:
+        """See `Operators`."""
+        update = self.smooth(force, smooth_update)
+        longest = self.longest(update)
+        if longest < 1e-12:
+            return None
+        return self.smooth_inside(compose(self, u, update * (length / longest)), smooth_field)
+
+    def reconciled(self: Operators, there: torch.Tensor, back: torch.Tensor, rounds: int) -> torch.Tensor:
+        """See `Operators`."""
+        for _ in range(rounds):
+            there, back = (
+                0.5 * (there - self.warp(back, _STILL, there)[0]),
+                0.5 * (back - self.warp(there, _STILL, back)[0]),
+            )
+        return there
+
+
+#: A matrix that moves nothing.
+_STILL = np.eye(4)
+
 
 def operators(device: torch.device) -> Operators:
     """Those for `device`."""
@@ -53,7 +95,7 @@ def operators(device: torch.device) -> Operators:
 
 def compose(ops: Operators, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Displacement of (id + u) o (id + v)."""
-    return ops.warp(u, np.eye(4), v)[0].add_(v)
+    return ops.warp(u, _STILL, v)[0].add_(v)
 
 
 #: Steps of the fixed-point iteration that inverts a displacement, and the part of each that is taken.
@@ -69,8 +111,8 @@ def inverse(ops: Operators, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     """
     v = -u
     for _ in range(_INVERSE_STEPS):
-        v = v - _INVERSE_DAMPING * (ops.warp(u, np.eye(4), v)[0] + v)
-    return v, (ops.warp(u, np.eye(4), v)[0] + v).norm(dim=0)
+        v = v - _INVERSE_DAMPING * (ops.warp(u, _STILL, v)[0] + v)
+    return v, (ops.warp(u, _STILL, v)[0] + v).norm(dim=0)
 
 
 def lncc_and_gradient(
@@ -114,7 +156,7 @@ def lncc_and_gradient(
     return value, mask * (f * back[0] - m * back[1] + back[2])
 
 
-class TorchOperators:
+class TorchOperators(_Chained):
     """In torch: for CUDA, and what the compiled ones are checked against."""
 
     def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,11 +175,15 @@ class TorchOperators:
         """See `Operators`."""
         return gradient(x).norm(dim=0)
 
+    def longest(self, v: torch.Tensor) -> float:
+        """See `Operators`."""
+        return float(v.square().sum(dim=0).max().sqrt())
+
     smooth = staticmethod(smooth)
     smooth_inside = staticmethod(smooth_inside)
 
 
-class CompiledOperators:
+class CompiledOperators(_Chained):
     """In compiled loops over the tensors' memory: for CPUs."""
 
     def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,11 +203,14 @@ class CompiledOperators:
         box, ones = (np.float32(1.0),) * (radius + 1), np.ones(max(f.shape), np.float32)
         sums, back, out = (np.empty((n, *f.shape), np.float32) for n in (6, 3, 3))
         value, count = np.zeros(planes), np.zeros(planes)
+        if kernels.alone(size):
+            chains.lncc(fixed, moving, seen, box, ones, np.float32(noise), sums, back, out, value, count)
+            return _mean(value, count), torch.from_numpy(out)
         kernels.run_slabs(kernels.lncc_moments, planes, size, fixed, moving, seen, box, ones, sums)
         kernels.run_slabs(kernels.lncc_backward, planes, size, sums, seen, box, np.float32(noise), out, value, count)
         kernels.run_slabs(kernels.convolve_planes, 3 * planes, size, out, box, ones, ones, back)
         kernels.run_slabs(kernels.lncc_force, planes, size, fixed, moving, seen, back, box, out)
-        return float(value.sum() / max(count.sum(), 1.0)), torch.from_numpy(out)
+        return _mean(value, count), torch.from_numpy(out)
 
     def edges(self, x: torch.Tensor) -> torch.Tensor:
         """See `Operators`."""
@@ -171,16 +220,37 @@ class CompiledOperators:
 
     def smooth(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """See `Operators`."""
-        return x if sigma <= 0 else _convolved(x, sigma, [np.ones(n, np.float32) for n in x.shape[1:]])
+        return x if sigma <= 0 else _convolved(x, *window(x.shape[1:], sigma, inside=False))
 
     def smooth_inside(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
         """See `Operators`."""
-        if sigma <= 0:
-            return x
-        kernel = gaussian(float(sigma))
-        # The weight that falls inside, per axis: the Gaussian is separable, and so is its norm at the border.
-        norms = [1.0 / _weight_inside(n, kernel) for n in x.shape[1:]]
-        return _convolved(x, sigma, [norm.astype(np.float32) for norm in norms])
+        return x if sigma <= 0 else _convolved(x, *window(x.shape[1:], sigma, inside=True))
+
+    def longest(self, v: torch.Tensor) -> float:
+        """See `Operators`."""
+        out = np.empty(v.shape[1], np.float32)
+        kernels.run_slabs(kernels.longest, len(out), v.numel(), _array(v), out)
+        return float(np.sqrt(out.max()))
+
+    def step(
+        self, u: torch.Tensor, force: torch.Tensor, length: float, smooth_update: float, smooth_field: float
+    ) -> torch.Tensor | None:
+        """See `Operators`."""
+        if not kernels.alone(u.numel()) or min(smooth_update, smooth_field) <= 0:
+            return super().step(u, force, length, smooth_update, smooth_field)
+        windows = [window(u.shape[1:], s, inside=i) for s, i in ((smooth_update, False), (smooth_field, True))]
+        out = torch.empty(u.shape)
+        found = chains.step(_array(u), _array(force), length, _STILL[:3].astype(np.float32), *windows, _array(out))
+        return out if found else None
+
+    def reconciled(self, there: torch.Tensor, back: torch.Tensor, rounds: int) -> torch.Tensor:
+        """See `Operators`."""
+        if not kernels.alone(there.numel()):
+            return super().reconciled(there, back, rounds)
+        out = there.clone(memory_format=torch.contiguous_format)
+        other = back.clone(memory_format=torch.contiguous_format)
+        chains.reconciled(out.numpy(), other.numpy(), _STILL[:3].astype(np.float32), rounds)
+        return out
 
 
 def _array(x: torch.Tensor) -> np.ndarray:
@@ -194,11 +264,25 @@ def _weight_inside(n: int, kernel: tuple[float, ...]) -> np.ndarray:
     return total[np.minimum(radius + n - at, len(kernel))] - total[np.maximum(radius - at, 0)]
 
 
-def _convolved(x: torch.Tensor, sigma: float, norms: list[np.ndarray]) -> torch.Tensor:
+def window(shape: Sequence[int], sigma: float, *, inside: bool) -> Window:
+    """Weights of a Gaussian, centre first, and the norms per axis: ones, or what makes the outside missing."""
     kernel = gaussian(float(sigma))
     weights = tuple(np.float32(w) for w in kernel[len(kernel) // 2 :])
+    # The weight that falls inside, per axis: the Gaussian is separable, and so is its norm at the border.
+    norms = [1.0 / _weight_inside(n, kernel) if inside else np.ones(n) for n in shape]
+    return weights, tuple(norm.astype(np.float32) for norm in norms)
+
+
+def _convolved(x: torch.Tensor, weights: tuple[np.float32, ...], norms: tuple[np.ndarray, ...]) -> torch.Tensor:
     between, out = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
     slabs = x.shape[0] * x.shape[1]
+    if kernels.alone(x.numel()):
+        chains.convolve(_array(x), weights, norms, between, out)
+        return torch.from_numpy(out)
     kernels.run_slabs(kernels.convolve_planes, slabs, x.numel(), _array(x), weights, norms[1], norms[2], between)
     kernels.run_slabs(kernels.convolve_across, slabs, x.numel(), between, weights, norms[0], out)
     return torch.from_numpy(out)
+
+
+def _mean(sums: np.ndarray, counts: np.ndarray) -> float:
+    return float(sums.sum() / max(counts.sum(), 1.0))
