@@ -26,11 +26,35 @@ print(json.dumps({
 """
 
 
-def run_child(**variables: str) -> dict:
+FREED = """
+import json
+from pathlib import Path
+import numpy as np
+from atlassegfm import runtime
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+def told():
+    runtime.give_back_freed_memory()
+    return resident()
+
+if not runtime.prepare_compute().allocator:
+    print(json.dumps(None))
+    raise SystemExit
+held = [np.ones(1 << 20, np.uint8) for _ in range(200)]
+full = told()
+kept = held[::20]
+del held
+print(json.dumps({"full": full, "freed": resident(), "given_back": told(), "right": all(k.all() for k in kept)}))
+"""
+
+
+def run_child(child: str = CHILD, **variables: str) -> dict:
     dropped = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     environment = {k: v for k, v in os.environ.items() if k not in dropped and not k.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD],
+        [sys.executable, "-c", child],
         env={**environment, **variables},
         capture_output=True,
         encoding="utf-8",
@@ -63,6 +87,22 @@ def test_allocator_is_set_on_glibc_and_left_alone_when_the_user_chose():
     found = run_child()
     assert found["allocator"] == found["again"] == on_glibc
     assert not run_child(MALLOC_TRIM_THRESHOLD_="1000000")["allocator"]
+
+
+def test_freed_memory_between_buffers_goes_back_to_the_system():
+    found = run_child(FREED)
+    if found is None:
+        pytest.skip("the allocator is set up on Linux with glibc only")
+    most = 150 << 20
+    assert found["freed"] > found["full"] - most
+    assert found["given_back"] < found["full"] - most
+    assert found["right"]
+
+
+def test_where_the_allocator_is_the_users_nothing_is_given_back(monkeypatch):
+    monkeypatch.setitem(runtime._state, "allocator", False)
+    monkeypatch.setattr(runtime.ctypes, "CDLL", None)
+    runtime.give_back_freed_memory()
 
 
 def test_after_torch_the_environment_is_left_alone(monkeypatch):

@@ -13,6 +13,7 @@ from atlassegfm.prior import Prior
 from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.runtime import give_back_freed_memory
 from atlassegfm.volume import Volume
 
 #: Told (name of the step, finished fraction in [0, 1]).
@@ -33,7 +34,8 @@ class Run:
         self._last = time.perf_counter()
 
     def lap(self, step: str) -> None:
-        """Book the time since the last step."""
+        """Book the time since the last step, and return what it has freed: the next needs other sizes."""
+        give_back_freed_memory()
         now = time.perf_counter()
         self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 3)
         self._last = now

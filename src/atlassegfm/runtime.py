@@ -186,6 +186,17 @@ def _keep_freed_memory() -> bool:
     return _state["allocator"]
 
 
+def give_back_freed_memory() -> None:
+    """Return what lies freed between buffers in use to the system; between steps of work that need other sizes.
+
+    `prepare_compute` has freed memory kept, in pieces of the sizes that one step asked for. Where the next asks for
+    larger ones it grows beside them (docs/decisions/0001-allocator.md). Where the allocator is not set up by us nothing
+    is done.
+    """
+    if _state["allocator"]:
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def resolve_device(wanted: str) -> str:
     """Turn "auto" into "cuda" where there is a usable GPU, else "cpu"; imports torch.
 

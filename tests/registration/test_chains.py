@@ -21,10 +21,6 @@ def mask(shape):
     return (noise(1, shape, 9)[0] > -0.1).float()
 
 
-def force(shape):
-    return OPS.force(*noise(2, shape, 0), mask(shape), 2, 1e-5)
-
-
 def smoothed(shape):
     return OPS.smooth(noise(3, shape, 1), 2.0), OPS.smooth_inside(noise(3, shape, 1), 0.5)
 
@@ -43,7 +39,7 @@ def settled(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("work", [force, smoothed, step, reconciled, settled])
+@pytest.mark.parametrize("work", [smoothed, step, reconciled, settled])
 def test_a_chain_is_its_loops(work, shape, monkeypatch):
     monkeypatch.setattr(kernels, "alone", lambda values: True)
     chained = work(shape)

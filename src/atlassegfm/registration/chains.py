@@ -11,28 +11,7 @@ import numpy as np
 
 from atlassegfm.compiled import compiled, compiled_exactly
 from atlassegfm.registration.discrete_kernels import cheapest
-from atlassegfm.registration.kernels import (
-    convolve_across,
-    convolve_planes,
-    lncc_backward,
-    lncc_force,
-    lncc_moments,
-    longest,
-    warp,
-)
-
-
-@compiled
-def lncc(f, m, seen, box, ones, noise, sums, back, out, value, count):  # noqa: ANN001, ANN201
-    """What `CompiledOperators.force` computes: the gradient into `out` (3, I, J, K), sums per plane into the last two.
-
-    `sums` (6, I, J, K) and `back` (3, I, J, K) are room to work in.
-    """
-    planes = f.shape[0]
-    lncc_moments(f, m, seen, box, ones, sums, 0, planes)
-    lncc_backward(sums, seen, box, noise, out, value, count, 0, planes)
-    convolve_planes(out, box, ones, ones, back, 0, 3 * planes)
-    lncc_force(f, m, seen, back, box, out, 0, planes)
+from atlassegfm.registration.kernels import convolve_across, convolve_planes, longest, warp
 
 
 @compiled

@@ -17,7 +17,7 @@ from atlassegfm.registration.operators import operators
 from atlassegfm.registration.piece import piece_of
 from atlassegfm.registration.transform import Displacement
 from atlassegfm.registration.unfold import unfolded
-from atlassegfm.runtime import side_by_side
+from atlassegfm.runtime import give_back_freed_memory, side_by_side
 from atlassegfm.volume import Volume
 
 #: Candidates are compared by LNCC * overlap**CANDIDATE_OVERLAP_POWER - CANDIDATE_BENDING * mean squared gradient of u.
@@ -231,6 +231,7 @@ def register_deformable(
     history = [start.history]
     distance, apart_on = start.distance, last
     for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
+        give_back_freed_memory()
         u = upsampled(operators(device), u, last, fixed.grid)
         finest = number + 2 == len(levels)
         piece = piece_of(focus, (fixed, moving), start.matrix, u) if finest and focus is not None else None

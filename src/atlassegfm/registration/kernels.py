@@ -108,7 +108,7 @@ def _values_of_row(v, places, parts, out):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _neighbours(at, size):  # noqa: ANN001, ANN202
+def neighbours(at, size):  # noqa: ANN001, ANN201
     """Indices before and after one of an axis, itself at the border, and what their difference counts in the slope."""
     before, after = max(at - 1, 0), min(at + 1, size - 1)
     return before, after, np.float32(0.5) if after - before == 2 else np.float32(1.0)
@@ -120,9 +120,9 @@ def edges(image, out, first, last):  # noqa: ANN001, ANN201
     ni, nj, nk = image.shape
     half = np.float32(0.5)
     for i in range(first, last):
-        before, after, wide_i = _neighbours(i, ni)
+        before, after, wide_i = neighbours(i, ni)
         for j in range(nj):
-            left, right, wide_j = _neighbours(j, nj)
+            left, right, wide_j = neighbours(j, nj)
             for k in range(nk):
                 a = wide_i * (image[after, j, k] - image[before, j, k])
                 b = wide_j * (image[i, right, k] - image[i, left, k])
@@ -155,7 +155,7 @@ def longest(v, out, first, last):  # noqa: ANN001, ANN201
 
 
 @compiled
-def _fill(plane, padded, radius):  # noqa: ANN001, ANN202
+def fill(plane, padded, radius):  # noqa: ANN001, ANN201
     """Copy (J, K) into the middle of an array whose border of `radius` stays zero."""
     nj, nk = plane.shape
     for j in range(nj):
@@ -164,7 +164,7 @@ def _fill(plane, padded, radius):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _convolve_padded(padded, weights, norm_j, norm_k, row, out):  # noqa: ANN001, ANN202
+def convolve_padded(padded, weights, norm_j, norm_k, row, out):  # noqa: ANN001, ANN201
     """Symmetric convolution of a plane with a border of zeros along both axes, times the norms of rows and columns.
 
     `weights` is a tuple, centre first: its length is known to the compiler, which unrolls the loop over it.
@@ -218,8 +218,8 @@ def convolve_planes(x, weights, norm_j, norm_k, out, first, last):  # noqa: ANN0
     row = np.empty(x.shape[3] + 2 * radius, np.float32)
     for n in range(first, last):
         c, i = n // x.shape[1], n % x.shape[1]
-        _fill(x[c, i], padded, radius)
-        _convolve_padded(padded, weights, norm_j, norm_k, row, out[c, i])
+        fill(x[c, i], padded, radius)
+        convolve_padded(padded, weights, norm_j, norm_k, row, out[c, i])
 
 
 @compiled
@@ -228,90 +228,3 @@ def convolve_across(x, weights, norm_i, out, first, last):  # noqa: ANN001, ANN2
     for n in range(first, last):
         c, i = n // x.shape[1], n % x.shape[1]
         _convolve_across(x[c], weights, norm_i[i], i, out[c, i])
-
-
-@compiled
-def lncc_moments(f, m, seen, weights, norms, out, first, last):  # noqa: ANN001, ANN201
-    """Window sums over (J, K) of seen, f, m, ff, mm, fm; slabs are planes i; `norms` are ones."""
-    _, nj, nk = f.shape
-    radius = len(weights) - 1
-    padded = np.zeros((6, nj + 2 * radius, nk + 2 * radius), np.float32)
-    row = np.empty(nk + 2 * radius, np.float32)
-    for i in range(first, last):
-        for j in range(nj):
-            for k in range(nk):
-                s = seen[i, j, k]
-                a, b = s * f[i, j, k], s * m[i, j, k]
-                padded[0, j + radius, k + radius] = s
-                padded[1, j + radius, k + radius] = a
-                padded[2, j + radius, k + radius] = b
-                padded[3, j + radius, k + radius] = a * f[i, j, k]
-                padded[4, j + radius, k + radius] = b * m[i, j, k]
-                padded[5, j + radius, k + radius] = a * m[i, j, k]
-        for part in range(6):
-            _convolve_padded(padded[part], weights, norms, norms, row, out[part, i])
-
-
-@compiled
-def lncc_backward(sums, seen, weights, noise, out, value, count, first, last):  # noqa: ANN001, ANN201
-    """From window sums over (J, K): the three fields whose window sums make the gradient, summed over (J, K).
-
-    Also the sum of the correlations and the number of voxels per plane, into `value` and `count`. Slabs are planes i.
-    """
-    _, nj, nk = seen.shape
-    one = np.float32(1.0)
-    windows = np.empty((6, nj, nk), np.float32)
-    for i in range(first, last):
-        for part in range(6):
-            _convolve_across(sums[part], weights, one, i, windows[part])
-        total, voxels = 0.0, 0.0
-        for j in range(nj):
-            row, number = np.float32(0.0), np.float32(0.0)
-            for k in range(nk):
-                s = seen[i, j, k]
-                per = one / max(windows[0, j, k], one)
-                mean_f, mean_m = windows[1, j, k] * per, windows[2, j, k] * per
-                var_f = max(windows[3, j, k] * per - mean_f * mean_f, np.float32(0.0)) + noise
-                var_m = max(windows[4, j, k] * per - mean_m * mean_m, np.float32(0.0)) + noise
-                cov = windows[5, j, k] * per - mean_f * mean_m
-                ratio = cov / var_m
-                row += s * cov * ratio / var_f
-                number += s
-                a = np.float32(2.0) * ratio / var_f * per * s
-                b = a * ratio
-                out[0, i, j, k] = a
-                out[1, i, j, k] = b
-                out[2, i, j, k] = b * mean_m - a * mean_f
-            total += row
-            voxels += number
-        value[i], count[i] = total, voxels
-
-
-@compiled
-def lncc_force(f, m, seen, back, weights, out, first, last):  # noqa: ANN001, ANN201
-    """Gradient of the summed correlation by the displacement, (3, I, J, K) per voxel; slabs are planes i.
-
-    `back` holds the three fields of `lncc_backward`, summed over (J, K).
-    """
-    ni, nj, nk = f.shape
-    windows = np.empty((3, nj, nk), np.float32)
-    half, one = np.float32(0.5), np.float32(1.0)
-    for i in range(first, last):
-        for part in range(3):
-            _convolve_across(back[part], weights, one, i, windows[part])
-        before, after, wide_i = _neighbours(i, ni)
-        for j in range(nj):
-            left, right, wide_j = _neighbours(j, nj)
-            for k in range(nk):
-                slope = seen[i, j, k] * (
-                    f[i, j, k] * windows[0, j, k] - m[i, j, k] * windows[1, j, k] + windows[2, j, k]
-                )
-                windows[0, j, k] = slope
-                out[0, i, j, k] = slope * wide_i * (m[after, j, k] - m[before, j, k])
-                out[1, i, j, k] = slope * wide_j * (m[i, right, k] - m[i, left, k])
-            for k in range(1, nk - 1):
-                out[2, i, j, k] = windows[0, j, k] * half * (m[i, j, k + 1] - m[i, j, k - 1])
-            last_k = nk - 1
-            out[2, i, j, 0] = windows[0, j, 0] * (m[i, j, min(1, last_k)] - m[i, j, 0])
-            if last_k > 0:
-                out[2, i, j, last_k] = windows[0, j, last_k] * (m[i, j, last_k] - m[i, j, last_k - 1])

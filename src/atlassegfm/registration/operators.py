@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from atlassegfm.registration import chains, kernels
+from atlassegfm.registration import chains, kernels, lncc_kernels
 from atlassegfm.registration.grids import (
     apply_matrix,
     box_sum,
@@ -198,19 +198,12 @@ class CompiledOperators(_Chained):
         self, f: torch.Tensor, m: torch.Tensor, mask: torch.Tensor, radius: int, noise: float
     ) -> tuple[float, torch.Tensor]:
         """See `Operators`."""
-        planes, size = f.shape[0], f.numel()
-        fixed, moving, seen = map(_array, (f, m, mask))
-        box, ones = (np.float32(1.0),) * (radius + 1), np.ones(max(f.shape), np.float32)
-        sums, back, out = (np.empty((n, *f.shape), np.float32) for n in (6, 3, 3))
-        value, count = np.zeros(planes), np.zeros(planes)
-        if kernels.alone(size):
-            chains.lncc(fixed, moving, seen, box, ones, np.float32(noise), sums, back, out, value, count)
-            return _mean(value, count), torch.from_numpy(out)
-        kernels.run_slabs(kernels.lncc_moments, planes, size, fixed, moving, seen, box, ones, sums)
-        kernels.run_slabs(kernels.lncc_backward, planes, size, sums, seen, box, np.float32(noise), out, value, count)
-        kernels.run_slabs(kernels.convolve_planes, 3 * planes, size, out, box, ones, ones, back)
-        kernels.run_slabs(kernels.lncc_force, planes, size, fixed, moving, seen, back, box, out)
-        return _mean(value, count), torch.from_numpy(out)
+        planes = f.shape[0]
+        out, value, count = torch.empty(3, *f.shape), np.zeros(planes), np.zeros(planes)
+        box = (np.float32(1.0),) * (radius + 1)
+        arrays = [*map(_array, (f, m, mask)), box, np.float32(noise), _array(out), value, count]
+        kernels.run_slabs(lncc_kernels.lncc, planes, f.numel(), *arrays)
+        return float(value.sum() / max(count.sum(), 1.0)), out
 
     def edges(self, x: torch.Tensor) -> torch.Tensor:
         """See `Operators`."""
@@ -282,7 +275,3 @@ def _convolved(x: torch.Tensor, weights: tuple[np.float32, ...], norms: tuple[np
     kernels.run_slabs(kernels.convolve_planes, slabs, x.numel(), _array(x), weights, norms[1], norms[2], between)
     kernels.run_slabs(kernels.convolve_across, slabs, x.numel(), between, weights, norms[0], out)
     return torch.from_numpy(out)
-
-
-def _mean(sums: np.ndarray, counts: np.ndarray) -> float:
-    return float(sums.sum() / max(counts.sum(), 1.0))
