@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -16,7 +18,7 @@ def test_parts_are_the_whole(planes, radius):
 
     def found(edges):
         out, value, count = np.zeros((3, *f.shape), np.float32), np.zeros(planes), np.zeros(planes)
-        for first, last in zip(edges[:-1], edges[1:], strict=True):
+        for first, last in pairwise(edges):
             lncc(f, m, seen, (np.float32(1.0),) * (radius + 1), np.float32(1e-3), out, value, count, first, last)
         return out, value, count
 
