@@ -3,17 +3,14 @@
 import numpy as np
 import pytest
 
-from atlassegfm import seating
 from atlassegfm.atlas import Atlas
 from atlassegfm.overlap import dice
 from atlassegfm.pipeline import segment
 from atlassegfm.prior import prior_of_one
 from atlassegfm.registration.result import RegistrationResult
-from atlassegfm.registration.seat import Seat
 from atlassegfm.registration.transform import Affine, Transform
-from atlassegfm.seating import movable, seated
-from atlassegfm.volume import Volume
-from sliding import GRID, SLID, label, organ, scan
+from atlassegfm.seating import seated
+from sliding import SLID, label, organ, scan
 
 STILL = Transform((Affine(np.eye(4)),))
 #: A second label in a corner of the image, which stays where it is.
@@ -86,40 +83,6 @@ def test_labels_that_left_the_query_are_left_alone(atlas):
     gone = prior_of_one(atlas, RegistrationResult(Transform((Affine(away),))), scan(SLID, seed=8))
     assert not gone.labels.data.any()
     assert seated(gone, scan(SLID, seed=8), "cpu") is gone
-
-
-def test_labels_grown_together_and_large_ones_do_not_slide():
-    data = np.zeros((20, 20, 20), dtype=np.uint8)
-    data[2:4, 2:6, 2:6] = 1  # two halves of a block
-    data[4:6, 2:6, 2:6] = 2
-    data[12:16, 12:16, 12:16] = 3  # alone
-    data[12:16, 16, 12:16] = 4  # lies on the third with a third of its surface, which that one hardly feels
-    assert movable(Volume(data, GRID.cropped((slice(0, 20),) * 3))) == [3]
-    data[:] = 0
-    data[0:12, 0:12, 0:12] = 5
-    assert movable(Volume(data, GRID.cropped((slice(0, 20),) * 3))) == []
-
-
-def test_shares_of_a_surface():
-    data = np.zeros((6, 6, 6), dtype=np.int16)
-    data[1:3, 2:4, 2:4] = 300
-    data[3:5, 2:4, 2:4] = 7
-    # A cube of 24 faces each, 4 of them in common.
-    assert seating._shared_surface(data) == {7: pytest.approx(1 / 6), 300: pytest.approx(1 / 6)}
-
-
-def test_a_label_that_moved_is_looked_for_again_from_there():
-    """What the two searches find adds up; where the second finds nothing the first stands."""
-
-    def seat(x, before, after):
-        return Seat(STILL, np.array([x, 0.0, 0.0]), before, after, scan(), 0.9)
-
-    first, second = seat(8.0, 0.3, 0.2), seat(6.0, 0.19, 0.1)
-    found = seating._farther(first, label(), GRID, lambda own, carried, transform: second)
-    assert (found.moved_mm, found.before, found.after) == (14.0, 0.3, 0.1)
-    assert seating._farther(first, label(), GRID, lambda own, carried, transform: None) is first
-    near = seat(3.0, 0.3, 0.2)
-    assert seating._farther(near, label(), GRID, lambda own, carried, transform: second) is near
 
 
 @pytest.mark.parametrize("seats", [True, False])

@@ -58,14 +58,16 @@ def test_equal_content_is_found_again_whatever_object_holds_it(cache):
         (scan(0), scan(1), "counted", Settings(seed=1)),
         (scan(0), scan(1), "counted", Settings(device="cuda")),
         (scan(0), scan(1), "counted", Settings(focus=Focus(((0.0, 0.0, 0.0),) * 8))),
+        (scan(0), scan(1), "counted", Settings(focus=Focus(((1.0, 1.0, 1.0),) * 8, labels=scan(4)))),
     ],
-    ids=["other image", "way round", "grid", "type", "method", "seed", "device", "focus"],
+    ids=["other image", "way round", "grid", "type", "method", "seed", "device", "focus", "labels"],
 )
 def test_anything_that_can_change_the_result_is_another_registration(cache, fixed, moving, method, settings):
     cache.register(scan(0), scan(1), "counted", Settings())
+    cache.register(scan(0), scan(1), "counted", Settings(focus=Focus(((1.0, 1.0, 1.0),) * 8, labels=scan(3))))
     _, saved = cache.register(fixed, moving, method, settings)
     assert saved is None
-    assert len(CALLS) == 2
+    assert len(CALLS) == 3
 
 
 def test_options_count(cache):

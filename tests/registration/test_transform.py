@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlassegfm.registration.transform import Affine, Displacement, Transform
+from atlassegfm.registration.transform import Affine, Displacement, Transform, voxel_displacement
 from atlassegfm.volume import Grid
 
 from .phantoms import apply, grid_of, rigid, undo, waves, world
@@ -108,3 +108,14 @@ def test_each_point_of_an_inverse_converges_on_its_own():
     clean, other = (Displacement(grid, v).inverse().vectors for v in (vectors, spoilt))
     np.testing.assert_array_equal(clean[15:], other[15:])
     assert np.isfinite(other).all()
+
+
+def test_a_transform_as_voxels_followed_by_a_matrix():
+    grid = Grid((7, 6, 5), np.diag([2.0, -1.5, 3.0, 1.0]))
+    matrix = np.eye(4)
+    matrix[:3, 3] = (4.0, -3.0, 2.0)
+    turned = Affine(rigid("z", 20, (1, 2, 3)))
+    u = voxel_displacement(Transform((turned,)), matrix, grid)
+    found = Transform((Displacement.of_voxels(grid, u), Affine(matrix)))
+    points = grid.to_world(np.argwhere(np.ones(grid.shape)))
+    np.testing.assert_allclose(found(points), turned(points), atol=1e-4)

@@ -43,4 +43,6 @@ class RegistrationCache:
 
 def _key(fixed: Volume, moving: Volume, method: str, settings: Settings) -> str:
     told = [fixed.digest(), moving.digest(), method, settings.seed, settings.device, dict(settings.options)]
-    return json.dumps([*told, repr(settings.focus)], sort_keys=True, default=str)
+    focus = settings.focus
+    labels = focus.labels.digest() if focus is not None and focus.labels is not None else None
+    return json.dumps([*told, repr(focus), labels], sort_keys=True, default=str)

@@ -8,7 +8,7 @@ about these (docs/decisions/0002-registration.md).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -39,20 +39,25 @@ class Focus:
         In that image's world, RAS+ mm.
     on_fixed : bool
         Whether that image is the fixed one; else the moving one.
+    labels : Volume, optional
+        The labels themselves on their image's own grid, others 0.
     """
 
     corners: tuple[tuple[float, float, float], ...]
     on_fixed: bool = False
+    labels: Volume | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, labels: Volume, values: Sequence[int] | None = None, *, on_fixed: bool = False) -> Focus | None:
         """The box around these values of a label map, or all that are not 0; None when none of them occurs."""
-        box = bounding_box(labels.data if values is None else np.isin(labels.data, values))
+        if values is not None:
+            labels = labels.with_data(np.where(np.isin(labels.data, values), labels.data, 0).astype(labels.data.dtype))
+        box = bounding_box(labels.data)
         if box is None:
             return None
         ends = [(s.start - 0.5, s.stop - 0.5) for s in box]
         points = labels.grid.to_world(np.array(list(product(*ends))))
-        return cls(tuple(tuple(point) for point in np.round(points, 4).tolist()), on_fixed)
+        return cls(tuple(tuple(point) for point in np.round(points, 4).tolist()), on_fixed, labels)
 
     def exchanged(self) -> Focus:
         """The same for the registration the other way round."""

@@ -8,8 +8,8 @@ diffeomorphic image registration with cross-correlation", MedIA 12 (2008)). The 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -62,6 +62,11 @@ class DeformableSettings:
     smooth_field: float = 0.5
     noise: float = 1e-5
     edges: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def of(self, levels: Sequence[int]) -> DeformableSettings:
+        """The same for these of the levels."""
+        per_level = ("factors", "iterations", "edges")
+        return replace(self, **{name: tuple(getattr(self, name)[n] for n in levels) for name in per_level})
 
 
 @dataclass(frozen=True)

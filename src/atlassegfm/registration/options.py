@@ -147,9 +147,10 @@ class OwnOptions:
     Parameters
     ----------
     quality : {"fast", "default", "best"}
-        See `builtin.PLANS`.
+        See `plans.PLANS`.
     seats : bool
-        Whether `segment` then looks for the labels one by one before it prompts a model; see `seat`.
+        Whether labels are looked for one by one (see `seat`): by "best" to steer the registration towards them, by
+        `segment` before it prompts a model.
 
     Raises
     ------

@@ -18,12 +18,11 @@ import torch
 from scipy import ndimage
 
 from atlassegfm.overlap import dice
-from atlassegfm.points import linear_map
 from atlassegfm.registration.discrete import LOOKS, DiscreteSearch, Look
 from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
-from atlassegfm.registration.transform import Affine, Displacement, Transform
+from atlassegfm.registration.transform import Affine, Displacement, Transform, voxel_displacement
 from atlassegfm.registration.unfold import unfolded
 from atlassegfm.resampling import resample_image
 from atlassegfm.runtime import side_by_side
@@ -95,6 +94,12 @@ class Seat:
     def moved_mm(self) -> float:
         """Length of the shift."""
         return float(np.linalg.norm(self.shift))
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """JSON-ready, for the report."""
+        unlike = {"unlike_before": round(self.before, 5), "unlike": round(self.after, 5)}
+        return {"moved_mm": round(self.moved_mm, 2), **unlike}
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,11 +223,7 @@ class SeatSearch:
 
     def _told(self, pair: _Pair, matrix: np.ndarray) -> torch.Tensor:
         """The registration as a displacement in voxels of the pair's fixed image, to be followed by the matrix."""
-        grid = pair.fixed.grid
-        world = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
-        before = Affine(np.linalg.inv(matrix))(self._forward(world))
-        vectors = linear_map(np.linalg.inv(grid.affine[:3, :3]), before - world)
-        return torch.as_tensor(np.ascontiguousarray(np.moveaxis(vectors, -1, 0), dtype=np.float32)).to(self._device)
+        return torch.as_tensor(voxel_displacement(self._forward, matrix, pair.fixed.grid), device=self._device)
 
     def _best(
         self, registered: _Way, ways: Sequence[_Way], images: tuple[Volume, Volume, Volume], middle: np.ndarray

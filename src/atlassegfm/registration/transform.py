@@ -136,3 +136,11 @@ class Transform:
     def linear_part(self) -> Transform:
         """The affine stages alone."""
         return Transform(tuple(stage for stage in self.stages if isinstance(stage, Affine)))
+
+
+def voxel_displacement(transform: Transform, matrix: np.ndarray, grid: Grid) -> np.ndarray:
+    """A transform as a displacement (3, I, J, K) float32, in voxels of `grid`, that is followed by `matrix` (4, 4)."""
+    world = grid.to_world(np.moveaxis(np.indices(grid.shape), 0, -1))
+    before = Affine(np.linalg.inv(matrix))(transform(world))
+    vectors = linear_map(np.linalg.inv(grid.affine[:3, :3]), before - world)
+    return np.ascontiguousarray(np.moveaxis(vectors, -1, 0), dtype=np.float32)

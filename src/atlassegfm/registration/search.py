@@ -1,0 +1,202 @@
+"""The built-in registration on its way: working copies, starts, the choice among them, and what is bent from there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from atlassegfm.errors import RegistrationError
+from atlassegfm.registration.copies import scaled_copy
+from atlassegfm.registration.deformable import Candidate, Deformed, register_deformable, try_candidates
+from atlassegfm.registration.discrete import DiscreteSearch
+from atlassegfm.registration.focus import refine
+from atlassegfm.registration.grids import coarse_copies, working_copy
+from atlassegfm.registration.initialise import StartSearch
+from atlassegfm.registration.level import DeformableSettings
+from atlassegfm.registration.linear import Fit, affine_candidates
+from atlassegfm.registration.plans import STARTS, Plan
+from atlassegfm.registration.result import Settings
+from atlassegfm.registration.seat import Seat
+from atlassegfm.registration.seats import find_seats
+from atlassegfm.registration.steer import steered
+from atlassegfm.registration.transform import Affine, Transform
+from atlassegfm.resampling import warp_labels
+from atlassegfm.volume import Volume
+
+#: Voxels along the longest edge on the first linear level.
+LINEAR_VOXELS = 40
+#: Most voxels of a level whose features are taken; they are 50 bytes each, three times over.
+MOST_FEATURES = 3_000_000
+#: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
+MIN_LEVEL_VOXELS = 10
+
+
+class Clock:
+    """Wall seconds per stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last stage."""
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def linear_candidates(
+    search: StartSearch,
+    settings: Settings,
+    clock: Clock,
+    *,
+    dof: int,
+    starts: int = STARTS,
+    wide: bool = False,
+) -> tuple[list[Fit], dict[str, Any]]:
+    """Linear candidates from every start, best first, and facts for the report; see `StartSearch` for `wide`."""
+    found = search.starts(starts, wide=wide)
+    clock.lap("start")
+    settings.progress("linear registration", 0.0)
+    fits = affine_candidates(*coarse_copies(search.fixed, search.moving, LINEAR_VOXELS), found, dof=dof)
+    clock.lap("linear")
+    if not fits or found[0].score <= 0:
+        raise RegistrationError(
+            "no alignment of atlas and query was found: they look alike nowhere; do both show the same body part?"
+        )
+    return fits, {"start_score": found[0].score, "linear_score": fits[0].score, "candidates": len(fits)}
+
+
+class Search:
+    """The search for the alignment that the deformable step begins with, and the story of it for the report."""
+
+    def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
+        self.settings, self.grid = settings, fixed.grid
+        self.clock, self.device = Clock(), torch.device(settings.device)
+        narrows = plan.narrow is not None and settings.focus is not None and settings.focus.narrows((fixed, moving))
+        self.plan = plan.narrow if narrows else plan
+        #: Where the finest level is worked on; None: everywhere.
+        self.within = settings.focus if narrows else None
+        self.spacing = self.plan.spacing(fixed, moving)
+        self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
+        self.knobs = _fitting_levels(self.plan.knobs, fixed, moving, self.spacing)
+        self.levels = [self.copies(factor) for factor in self.knobs.factors]
+        self.clock.lap("working copies")
+        self.attempts: list[dict[str, Any]] = []
+
+    @cached_property
+    def starts(self) -> StartSearch:
+        """Made when it is first asked for: the positions in the headers need none."""
+        self.settings.progress("searching a start", 0.0)
+        return StartSearch(self.fixed, self.moving)
+
+    @cached_property
+    def discrete(self) -> DiscreteSearch:
+        """Search for large displacements on the coarsest level."""
+        return self.discrete_on(0)
+
+    def discrete_on(self, number: int) -> DiscreteSearch:
+        """Search for displacements on a level; features come from the next finer one, if not too large."""
+        finest = min(number + 1, len(self.levels) - 1)
+        affordable = (n for n in range(finest, 0, -1) if self.levels[n][0].grid.size <= MOST_FEATURES)
+        return DiscreteSearch(self.levels[number], self.levels[next(affordable, 0)], self.device)
+
+    def copies(self, factor: int) -> tuple[Volume, Volume]:
+        """Working copies with voxels of `factor` times the finest ones."""
+        if factor == 1:
+            return self.fixed, self.moving
+        return tuple(working_copy(image, self.spacing * factor) for image in (self.fixed, self.moving))
+
+    def attempt(self, dof: int, *, wide: bool = False) -> list[Candidate]:
+        """Alignments from the usual or the wide starts, best first; ``dof=0``: the positions in the headers alone."""
+        fits, facts = [Fit(np.eye(4), 0.0)], {}
+        if dof:
+            fits, facts = linear_candidates(
+                self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide
+            )
+        self.settings.progress("deformable registration", 0.0)
+        candidates = try_candidates(*self.levels[0], fits, self.knobs, self.device, self.discrete)
+        best = candidates[0]
+        starts = "headers" if dof == 0 else "wide" if wide else "usual"
+        scores = [round(c.rank, 5) for c in candidates]
+        self.attempts.append(
+            {
+                "starts": starts,
+                "apart_percent": round(100 * best.apart, 3),
+                "doubts": best.doubts,
+                **facts,
+                "candidate_scores": scores,
+            }
+        )
+        self.clock.lap("candidates")
+        return candidates
+
+    def found(self, dof: int) -> list[Candidate]:
+        """The first attempt, or where that one does not convince, the better of it and one from wide starts."""
+        first = self.attempt(dof)
+        if not dof or (first[0].convincing and not self.starts.turned_fits_better):
+            return first
+        return max((first, self.attempt(dof, wide=True)), key=lambda candidates: candidates[0].rank)
+
+    def focused(self, candidates: list[Candidate], dof: int) -> Candidate:
+        """The best of the candidates once they are refined on the surroundings of the labels."""
+        focus, pair = self.settings.focus, (self.fixed, self.moving)
+        if focus is None or not dof or not focus.narrows(pair):
+            return candidates[0]
+        fits = refine([c.matrix for c in candidates], pair, focus)
+        best = try_candidates(*self.levels[0], fits, self.knobs, self.device, self.discrete)[0]
+        self.clock.lap("focus")
+        return best
+
+    def bent(self, start: Candidate) -> Deformed:
+        """The deformable step from the best start."""
+        tick = partial(self.settings.progress, "deformable registration")
+        out = register_deformable(self.levels, start, self.knobs, self.device, self.discrete_on, tick, self.within)
+        self.clock.lap("deformable")
+        return out
+
+    def steered(self, start: Candidate, bent: Deformed) -> tuple[Deformed, dict[str, Any]]:
+        """The same steered towards labels that were found elsewhere, and the story of it; see `steer`.
+
+        The levels are gone through once more from there. Where the images do not come closer by that, nothing is
+        changed. The labels have to be the moving image's: nobody knows where those of the fixed one were carried.
+        """
+        focus = self.settings.focus
+        if not self.plan.seats or focus is None or focus.labels is None or focus.on_fixed:
+            return bent, {}
+        forward = Transform((bent.field, Affine(start.matrix)))
+        carried = warp_labels(focus.labels, self.grid, forward)
+        tick = partial(self.settings.progress, "looking for each label")
+        seats = find_seats(focus.labels, carried, (self.fixed, self.moving), forward, self.device, tick)
+        self.clock.lap("seats")
+        out = self._through_seats(start, forward, seats) if seats else bent
+        closer = max(out.history[-1]) > max(bent.history[-1])
+        facts = {"seats": {str(v): seat.facts for v, seat in seats.items()}, "steered": bool(closer)}
+        return out if closer else bent, facts
+
+    def _through_seats(self, start: Candidate, forward: Transform, seats: Mapping[int, Seat]) -> Deformed:
+        """The registration steered towards the seats, and the levels after the coarsest one from there."""
+        # One that goes both ways, and fine enough for the seats: the second, where it is not the last.
+        first = max(0, min(1, len(self.levels) - 2))
+        levels = [first, *range(first, len(self.levels))]
+        pairs = [self.levels[n] for n in levels]
+        u = steered(forward, seats, self.settings.focus.labels, pairs[0][0].grid, self.device)
+        tick = partial(self.settings.progress, "deformable registration, steered")
+        begun = replace(start, displacement=u)
+        # What a search would find was found for the labels, and other organs have been searched for before.
+        out = register_deformable(pairs, begun, self.knobs.of(levels), self.device, None, tick, self.within)
+        self.clock.lap("deformable, steered")
+        return out
+
+
+def _fitting_levels(knobs: DeformableSettings, fixed: Volume, moving: Volume, spacing: float) -> DeformableSettings:
+    """Leave out levels on which the shorter image would have fewer than `MIN_LEVEL_VOXELS` voxels along an edge."""
+    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
+    used = [n for n, f in enumerate(knobs.factors) if f == 1 or shortest / (spacing * f) >= MIN_LEVEL_VOXELS]
+    return knobs.of(used)
