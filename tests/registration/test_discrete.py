@@ -142,10 +142,9 @@ def test_small_levels_are_searched_less_far(looks, edge, reaches):
     assert looks == [half, half, whole, whole]
 
 
-def test_large_levels_are_looked_at_with_larger_voxels_only(looks, monkeypatch):
-    monkeypatch.setattr(discrete, "MOST_VOXELS", 20**3)
+def test_large_levels_are_looked_at_with_larger_voxels_only(looks):
     empty = volume(np.zeros((30, 30, 30), np.float32))
-    DiscreteSearch((empty, empty), (empty, empty), CPU).displacement(np.eye(4))
+    DiscreteSearch((empty, empty), (empty, empty), CPU, most=20**3).displacement(np.eye(4))
     assert looks == [(15**3, 2)] * 2
 
 

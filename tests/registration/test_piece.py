@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from atlassegfm.registration import builtin
+from atlassegfm.registration import plans
 from atlassegfm.registration.builtin import deformable
 from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.piece import MARGIN_MM, piece_of
@@ -93,7 +93,7 @@ def test_labels_of_a_small_part_are_registered_as_well_there_in_less_of_the_leve
     labels[20:28, 20:28, 20:28] = 1
     images = [Volume(x, grid) for x in (fixed, moving)]
     settings = Settings(options={"quality": "fast"}, focus=Focus.of(Volume(labels, grid)))
-    monkeypatch.setattr(builtin, "FEWEST_VOXELS", 90_000)
+    monkeypatch.setattr(plans, "FEWEST_VOXELS", 90_000)
     found = deformable(*images, settings)
     points = grid.to_world(np.argwhere(labels))
     wanted = grid.to_world(at[:, labels > 0].T)

@@ -239,7 +239,8 @@ def register_deformable(
         level = Level(*pair, start.matrix, device, settings.edges[number + 1])
         begun = piece.part(u) if piece else u
         if search is not None:
-            looking = DiscreteSearch(piece.pair, piece.pair, device) if piece else search(number + 1)
+            own = piece and DiscreteSearch(piece.pair, piece.pair, device, most=settings.looked)
+            looking = own or search(number + 1)
             begun = looking.displacement(start.matrix, begun)
         if not finest:
             two = level.both_ways(begun, iterations, settings)

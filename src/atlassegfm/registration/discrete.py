@@ -18,15 +18,13 @@ from torch.nn import functional as nnf
 
 from atlassegfm.registration import chains, discrete_kernels, kernels
 from atlassegfm.registration.grids import box_sum
-from atlassegfm.registration.level import Level, upsampled
+from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.operators import Operators, compose, window
 from atlassegfm.volume import Volume
 
 #: One after the other: how many voxels of the level become one, and the largest displacement along an axis in those.
 LOOKS = ((2, 3), (1, 2))
-#: A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
-MOST_VOXELS = 1_000_000
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
 #: Weight of the squared distance (voxels) between choice and smooth version, round by round.
@@ -53,11 +51,20 @@ class DiscreteSearch:
         Where to compute.
     looks : sequence of (int, int), optional
         In place of `LOOKS`.
+    most : int
+        A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
     """
 
-    def __init__(self, coarse: Pair, fine: Pair, device: torch.device, looks: Sequence[Look] | None = None) -> None:
+    def __init__(
+        self,
+        coarse: Pair,
+        fine: Pair,
+        device: torch.device,
+        looks: Sequence[Look] | None = None,
+        most: int = DeformableSettings.looked,
+    ) -> None:
         self._fine, self._device, self._grid = fine, device, coarse[0].grid
-        self._looks = [look for look in looks or LOOKS if self._grid.size <= MOST_VOXELS * look[0] ** 3]
+        self._looks = [look for look in looks or LOOKS if self._grid.size <= most * look[0] ** 3]
         #: Of the last look, the finest: features are kept on no more voxels than are looked at.
         self._shape = self._shrunk(self._looks[-1][0]) if self._looks else (1, 1, 1)
         self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._shape)

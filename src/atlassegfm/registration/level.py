@@ -52,6 +52,8 @@ class DeformableSettings:
         Variance added to both windows' variances (intensities in [0, 1]): flat windows say nothing.
     edges : tuple of float
         Per level: what the correlation of the images' edges counts, from 0 (that of the intensities alone) to 1.
+    looked : int
+        A look of the discrete search at more voxels than this is left out.
     """
 
     factors: tuple[int, ...] = (4, 2, 1)
@@ -62,6 +64,7 @@ class DeformableSettings:
     smooth_field: float = 0.5
     noise: float = 1e-5
     edges: tuple[float, ...] = (0.0, 0.0, 0.0)
+    looked: int = 1_000_000
 
     def of(self, levels: Sequence[int]) -> DeformableSettings:
         """The same for these of the levels."""

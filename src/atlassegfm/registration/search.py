@@ -18,7 +18,6 @@ from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
 from atlassegfm.registration.initialise import StartSearch
-from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import Fit, affine_candidates
 from atlassegfm.registration.plans import STARTS, Plan
 from atlassegfm.registration.result import Settings
@@ -33,8 +32,6 @@ from atlassegfm.volume import Volume
 LINEAR_VOXELS = 40
 #: Most voxels of a level whose features are taken; they are 50 bytes each, three times over.
 MOST_FEATURES = 3_000_000
-#: Fewest voxels along the shortest edge of a deformable level; coarser levels are left out.
-MIN_LEVEL_VOXELS = 10
 
 
 class Clock:
@@ -85,7 +82,7 @@ class Search:
         self.within = settings.focus if narrows else None
         self.spacing = self.plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
-        self.knobs = _fitting_levels(self.plan.knobs, fixed, moving, self.spacing)
+        self.knobs = self.plan.fitting(fixed, moving, self.spacing)
         self.levels = [self.copies(factor) for factor in self.knobs.factors]
         self.clock.lap("working copies")
         self.attempts: list[dict[str, Any]] = []
@@ -105,7 +102,8 @@ class Search:
         """Search for displacements on a level; features come from the next finer one, if not too large."""
         finest = min(number + 1, len(self.levels) - 1)
         affordable = (n for n in range(finest, 0, -1) if self.levels[n][0].grid.size <= MOST_FEATURES)
-        return DiscreteSearch(self.levels[number], self.levels[next(affordable, 0)], self.device)
+        fine = self.levels[next(affordable, 0)]
+        return DiscreteSearch(self.levels[number], fine, self.device, most=self.knobs.looked)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
@@ -193,10 +191,3 @@ class Search:
         out = register_deformable(pairs, begun, self.knobs.of(levels), self.device, None, tick, self.within)
         self.clock.lap("deformable, steered")
         return out
-
-
-def _fitting_levels(knobs: DeformableSettings, fixed: Volume, moving: Volume, spacing: float) -> DeformableSettings:
-    """Leave out levels on which the shorter image would have fewer than `MIN_LEVEL_VOXELS` voxels along an edge."""
-    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
-    used = [n for n, f in enumerate(knobs.factors) if f == 1 or shortest / (spacing * f) >= MIN_LEVEL_VOXELS]
-    return knobs.of(used)
