@@ -19,6 +19,7 @@ from atlassegfm.fusion.base import Example, Fusion
 from atlassegfm.fusion.kalman import EDGES_COST, KalmanFusion, _mean_loss, _Table, fit_kalman, max_pools
 from atlassegfm.fusion.soft import settled, signed_distance, soften
 from atlassegfm.overlap import dice
+from atlassegfm.runtime import side_by_side
 
 LEARNT = ("kalman", "gate")
 SPACING = (1.0, 1.0, 2.0)
@@ -110,6 +111,16 @@ def test_a_model_that_misses_the_label_on_the_atlas_is_not_followed_on_a_query(k
 def test_each_right_in_its_half_beats_both(kind, pair):
     atlas, model, fused = transfer(kind, pair, lambda case: case.half(True), lambda case: case.half(False))
     assert fused > max(atlas, model) + 0.1
+
+
+def test_gates_learnt_side_by_side_are_those_learnt_alone():
+    def learnt(seed):
+        case = Case(seed)
+        return case.learn("gate", case.shifted(), case.right(), seed=seed % 2).network.state_dict()
+
+    seeds = [0, 1, 2, 3]
+    for alone, beside in zip(map(learnt, seeds), side_by_side(learnt, seeds), strict=True):
+        assert all(torch.equal(alone[name], beside[name]) for name in alone)
 
 
 def test_gate_uses_the_image_where_the_masks_cannot_tell(pair):

@@ -64,8 +64,6 @@ def fit_fusions(
         return {value: fit_many(kind, [], seed) for value in support.values}
     harder = _Harder(session, support, seed)
     fusions, lessons, asked = {}, {}, count()
-    # The gate seeds torch's generator, which is one for all threads.
-    each = map if kind == "gate" else side_by_side
     # In turns: a model that looks at the atlas anew for other priors does so twice for many labels, not for each.
     for turn in _turns(harder.order):
         for value in turn:
@@ -74,7 +72,7 @@ def fit_fusions(
         for value in turn:
             progress(next(asked) / (LESSONS * len(support.values)))
             lessons[value].append(harder.example(value))
-        fusions |= zip(turn, each(lambda value: fit_many(kind, lessons.pop(value), seed), turn), strict=True)
+        fusions |= zip(turn, side_by_side(lambda value: fit_many(kind, lessons.pop(value), seed), turn), strict=True)
     return {value: fusions[value] for value in support.values}
 
 

@@ -12,8 +12,8 @@ values under the taps of the convolutions, which is the same network evaluated a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch.nn import functional
 from atlassegfm.fusion.base import THRESHOLD, Example, Fusion, fused_dice, inputs_dice
 from atlassegfm.fusion.kalman import KalmanFusion, safeguarded
 from atlassegfm.fusion.soft import TAU_MM
+from atlassegfm.runtime import one_thread
 
 EPOCHS = 30
 RATE = 3e-3
@@ -177,17 +178,6 @@ def _loss(network: GateNetwork, rows: dict[str, torch.Tensor]) -> torch.Tensor:
     return 1.0 - overlap + oracle
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Batches are too small to share: handing them to a second core takes longer than the work itself."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _train(network: GateNetwork, rows: dict[str, torch.Tensor], rng: np.random.Generator) -> list[float]:
     """Mean loss per epoch."""
     optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
@@ -205,9 +195,13 @@ def _train(network: GateNetwork, rows: dict[str, torch.Tensor], rng: np.random.G
     return history
 
 
+#: Torch's generator is one for all threads: gates are seeded one after the other.
+_SEEDING = Lock()
+
+
 def _fresh_network(seed: int) -> GateNetwork:
     """Untrained; nobody else's random numbers change."""
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GateNetwork()
 
@@ -238,7 +232,8 @@ def fit_gate(examples: Sequence[Example], seed: int = 0) -> Fusion:
     rows = {name: torch.cat([lesson[name] for lesson in lessons]) for name in lessons[0]}
     history = []
     if len(rows["truth"]):
-        with _one_thread():
+        # Batches are too small to share: handing them to a second core takes longer than the work itself.
+        with one_thread():
             history = _train(network, rows, rng)
     losses = {"loss_before": history[0], "loss_after": history[-1]} if history else {}
     fusion: Fusion = GateFusion(network, {**facts, **losses, "chosen": "learnt", "voxels": len(rows["truth"])})
