@@ -12,6 +12,8 @@ SHAPE = (64, 56, 48)
 GRID = Grid(SHAPE, np.diag([SPACING] * 3 + [1.0]))
 MIDDLE = np.array([64.0, 56.0, 48.0])
 RADII = np.array([13.0, 10.0, 16.0])
+#: A second label lies in a corner of the image, and stays where it is.
+CORNER = (slice(4, 14), slice(4, 14), slice(4, 14))
 SLID = np.array([0.0, 14.0, -6.0])
 
 
@@ -38,3 +40,10 @@ def scan(shift=(0.0, 0.0, 0.0), seed=7):
 def label(shift=(0.0, 0.0, 0.0)):
     """Label map of the organ."""
     return Volume(organ(shift).astype(np.uint8), GRID)
+
+
+def two_labels(shift=(0.0, 0.0, 0.0)):
+    """Label map of the organ and of the corner."""
+    labels = label(shift)
+    labels.data[CORNER] = 2
+    return labels

@@ -10,17 +10,9 @@ from atlassegfm.prior import prior_of_one
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.seating import seated
-from sliding import SLID, label, organ, scan
+from sliding import SLID, organ, scan, two_labels
 
 STILL = Transform((Affine(np.eye(4)),))
-#: A second label in a corner of the image, which stays where it is.
-CORNER = (slice(4, 14), slice(4, 14), slice(4, 14))
-
-
-def two_labels(shift=(0.0, 0.0, 0.0)):
-    labels = label(shift)
-    labels.data[CORNER] = 2
-    return labels
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def segmented(model, seats):
     """What comes of a prior 30 mm off, and of the right one; and the true labels."""
     pair = make_pair(1, shape=(40, 34, 27), spacing=(6.0, 6.0, 7.0))
     atlas = Atlas(pair.image, pair.labels, pair.names)
-    settings = {"model": model, "registration_options": {"quality": "fast", "seats": seats}}
+    settings = {"model": model, "registration_options": {"seats": seats}}
     off = segment(atlas, pair.query, cache=Beside(pair.query, 30.0), **settings)
     return off, segment(atlas, pair.query, **settings), pair.truth.data
 
@@ -47,12 +47,11 @@ def overlaps(result, truth):
 @pytest.mark.parametrize(("model", "seats"), [("none", False), ("builtin-trees", False), ("builtin-trees", True)])
 def test_a_prior_30_mm_off_is_not_good(model, seats):
     off, right, truth = segmented(model, seats)
-    found, beside = overlaps(off, truth), overlaps(right, truth)
+    found = overlaps(off, truth)
     for entry, other in zip(off.report["labels"], right.report["labels"], strict=True):
         if found[entry["value"]] < 0.5:
             assert entry["quality"]["word"] != "good", entry
-            # One kidney of this pair is lost either way.
-            assert entry["quality"]["score"] < other["quality"]["score"] or beside[entry["value"]] < 0.5
+            assert entry["quality"]["score"] < other["quality"]["score"]
     words = [entry["quality"]["word"] for entry in off.report["labels"]]
     if seats:
         # Some labels are found where they are.

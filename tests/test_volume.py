@@ -105,6 +105,13 @@ def test_volume_refuses_data_of_another_shape(oblique_grid):
         Volume(np.zeros((2, 2, 2)), oblique_grid)
 
 
+def test_labels_that_are_kept_stay_as_they_are(oblique_grid):
+    data = (np.arange(np.prod(oblique_grid.shape)) % 5).reshape(oblique_grid.shape).astype(np.uint16)
+    kept = Volume(data, oblique_grid).keeping([1, 4, 9])
+    assert kept.data.dtype == np.uint16
+    np.testing.assert_array_equal(kept.data, np.where((data == 1) | (data == 4), data, 0))
+
+
 def test_with_data_keeps_grid_and_file_facts(oblique_grid):
     volume = Volume(np.zeros(oblique_grid.shape), oblique_grid, {"format": "nifti"})
     other = volume.with_data(np.ones(oblique_grid.shape))

@@ -122,7 +122,7 @@ class Atlas:
         notices += _name_notices(table, wanted, _shown(labels, labels_path), given=names is not None)
         labels = _on_image_grid(labels, image, labels_path, image_path, notices)
         if wanted != present:
-            labels = labels.with_data(np.where(np.isin(labels.data, wanted), labels.data, 0).astype(labels.data.dtype))
+            labels = labels.keeping(wanted)
         lost = sorted(set(wanted) - set(present_values(labels.data)))
         if lost == wanted:
             raise GeometryError(

@@ -173,6 +173,10 @@ class Volume:
         """The same grid and file facts with other voxel values."""
         return replace(self, data=data)
 
+    def keeping(self, values: Sequence[int]) -> Volume:
+        """A label map with these values alone, others 0."""
+        return self.with_data(np.where(np.isin(self.data, values), self.data, 0).astype(self.data.dtype))
+
     def digest(self) -> str:
         """SHA-256 of the voxels, their type and where they lie."""
         found = hashlib.sha256(f"{self.data.dtype.str} {self.data.shape}".encode())

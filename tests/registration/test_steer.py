@@ -18,17 +18,9 @@ from atlassegfm.registration.seat import Seat
 from atlassegfm.registration.steer import steered
 from atlassegfm.registration.transform import Affine, Displacement, Transform
 from atlassegfm.resampling import warp_labels
-from sliding import GRID, SLID, label, organ, scan
+from sliding import GRID, SLID, label, organ, scan, two_labels
 
 CPU = torch.device("cpu")
-#: A second label in a corner of the image, which stays where it is.
-CORNER = (slice(4, 14), slice(4, 14), slice(4, 14))
-
-
-def two_labels(shift=(0.0, 0.0, 0.0)):
-    labels = label(shift)
-    labels.data[CORNER] = 2
-    return labels
 
 
 def known(turn):

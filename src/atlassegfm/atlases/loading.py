@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from atlassegfm.atlas import Atlas
 from atlassegfm.atlases.files import Files
 from atlassegfm.atlases.matching import match_labels
@@ -63,5 +61,4 @@ def _restricted(atlas: Atlas, wanted: Sequence[int], title: str) -> Atlas:
         raise InputError(f"{title}: has none of the labels {', '.join(map(str, wanted))}; leave this atlas out")
     if kept == atlas.values:
         return atlas
-    data = np.where(np.isin(atlas.labels.data, kept), atlas.labels.data, 0).astype(atlas.labels.data.dtype)
-    return replace(atlas, labels=atlas.labels.with_data(data))
+    return replace(atlas, labels=atlas.labels.keeping(kept))

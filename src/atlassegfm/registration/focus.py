@@ -51,7 +51,7 @@ class Focus:
     def of(cls, labels: Volume, values: Sequence[int] | None = None, *, on_fixed: bool = False) -> Focus | None:
         """The box around these values of a label map, or all that are not 0; None when none of them occurs."""
         if values is not None:
-            labels = labels.with_data(np.where(np.isin(labels.data, values), labels.data, 0).astype(labels.data.dtype))
+            labels = labels.keeping(values)
         box = bounding_box(labels.data)
         if box is None:
             return None

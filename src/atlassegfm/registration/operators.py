@@ -189,7 +189,7 @@ class CompiledOperators(_Chained):
     def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Operators`."""
         out, seen = torch.empty(image.shape[0], *shift.shape[1:]), torch.empty(shift.shape[1:])
-        m = np.ascontiguousarray(matrix[:3], dtype=np.float32)
+        m = _rows(matrix)
         source, *others = map(_array, (image, shift, out, seen))
         kernels.run_slabs(kernels.warp, shift.shape[1], shift.numel(), source, m, *others)
         return out, seen
@@ -233,7 +233,7 @@ class CompiledOperators(_Chained):
             return super().step(u, force, length, smooth_update, smooth_field)
         windows = [window(u.shape[1:], s, inside=i) for s, i in ((smooth_update, False), (smooth_field, True))]
         out = torch.empty(u.shape)
-        found = chains.step(_array(u), _array(force), length, _STILL[:3].astype(np.float32), *windows, _array(out))
+        found = chains.step(_array(u), _array(force), length, _rows(_STILL), *windows, _array(out))
         return out if found else None
 
     def reconciled(self, there: torch.Tensor, back: torch.Tensor, rounds: int) -> torch.Tensor:
@@ -242,8 +242,12 @@ class CompiledOperators(_Chained):
             return super().reconciled(there, back, rounds)
         out = there.clone(memory_format=torch.contiguous_format)
         other = back.clone(memory_format=torch.contiguous_format)
-        chains.reconciled(out.numpy(), other.numpy(), _STILL[:3].astype(np.float32), rounds)
+        chains.reconciled(out.numpy(), other.numpy(), _rows(_STILL), rounds)
         return out
+
+
+def _rows(matrix: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(matrix[:3], dtype=np.float32)
 
 
 def _array(x: torch.Tensor) -> np.ndarray:

@@ -59,8 +59,8 @@ def find_seats(
     wanted, seats = movable(labels), {}
     for number, value in enumerate(wanted):
         tick(number / len(wanted))
-        label = only(labels, value)
-        seat = search(label, only(carried, value), forward)
+        label = _only(labels, value)
+        seat = search(label, _only(carried, value), forward)
         if seat is not None:
             seats[value] = _farther(seat, label, carried.grid, search)
     return seats
@@ -99,7 +99,7 @@ def _shared_surface(labels: np.ndarray) -> dict[int, float]:
     return {int(v): float(faces[n].max() / surface[n]) for n, v in enumerate(values) if v != 0}
 
 
-def only(labels: Volume, value: int) -> Volume:
+def _only(labels: Volume, value: int) -> Volume:
     """1 where the label is, 0 elsewhere."""
     return labels.with_data((labels.data == value).astype(np.uint8))
 

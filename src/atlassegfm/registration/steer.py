@@ -52,7 +52,7 @@ def steered(
     torch.Tensor, shape (3, I, J, K)
         In voxels of `grid`, to be followed by the registration's matrix; it does not fold where that can be helped.
     """
-    ops, still = operators(device), np.eye(4)
+    ops = operators(device)
     values = [int(v) for v in np.unique(labels.data) if v != 0]
     maps = {v: seats[v].transform if v in seats else forward for v in values}
     places = torch.as_tensor(warp_labels_apart(labels, grid, maps).data.astype(np.int64), device=device)
@@ -64,8 +64,7 @@ def steered(
     back = inverse(ops, known)[0]
     pull = torch.zeros_like(known)
     for value, seat in seats.items():
-        wanted = told(seat.transform)
-        pull += (places == value) * (wanted + ops.warp(back, still, wanted)[0])
+        pull += (places == value) * compose(ops, back, told(seat.transform))
     weight = (places > 0).float()[None]
     edge = min(np.count_nonzero(labels.data == v) for v in seats) ** (1.0 / 3.0) * labels.grid.voxel_edge_mm
     around = ops.smooth(torch.cat([pull, weight]), FADING * edge / float(grid.spacing[0]))
