@@ -1,4 +1,4 @@
-"""``atlassegfm customise``: let the built-in network learn an atlas before there are queries."""
+"""``atlassegfm customise``: let the built-in model learn an atlas before there are queries."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def customise_command(
     seed: Annotated[int, typer.Option(min=0, help="The seed that segment will be given.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The facts as JSON on stdout, nothing else there.")] = False,
 ) -> None:
-    """Customise the built-in network by one atlas; segment does so by itself when it has to, and finds the result.
+    """Customise the built-in model by one atlas; segment does so by itself when it has to, and finds the result.
 
-    The weights are kept under a hash of the atlas, its labels, the seed and the settings in the folder "customised" of
-    ATLASSEGFM_HOME, or of the user's cache. They remember something of the atlas: delete them with it.
+    Network and trees are kept under a hash of the atlas, its labels, the seed and the settings in the folder
+    "customised" of ATLASSEGFM_HOME, or of the user's cache. They remember something of the atlas: delete them with it.
     """
     from atlassegfm.cli_checks import check_choice, check_readable, whole_numbers
 
@@ -37,9 +37,9 @@ def customise_command(
         check_readable(path)
     values = whole_numbers(only, "--only")
     from atlassegfm.atlas import Atlas
-    from atlassegfm.builtin.store import cache_folder
     from atlassegfm.customising import customise
     from atlassegfm.io import read_image
+    from atlassegfm.models.store import cache_folder
 
     facts = customise(
         Atlas.load(atlas, labels, only=values),

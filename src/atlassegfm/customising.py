@@ -1,4 +1,4 @@
-"""The built-in network learns an atlas ahead of the first query; `segment` finds what it learnt."""
+"""The built-in model learns an atlas ahead of the first query; `segment` finds what it learnt."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.models.base import Support
 from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.refiner import RefinerModel
+from atlassegfm.models.voxelwise import VoxelwiseModel
 from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.registry import register
 from atlassegfm.registration.result import Settings
@@ -22,7 +23,7 @@ from atlassegfm.volume import Volume
 def customise(
     atlas: Atlas, query: Volume | None = None, *, prompt: str = "mask", device: str = "auto", seed: int = 0
 ) -> dict[str, Any]:
-    """Customise the built-in network and keep the weights where `segment` looks for them.
+    """Customise the built-in model, network and trees, and keep what they learnt where `segment` looks for it.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def customise(
     -------
     dict
         JSON-ready: steps, held-out loss before and after, whether the customised weights are used, and whether they
-        were there already.
+        were there already; and the number of trees.
 
     Raises
     ------
@@ -57,7 +58,8 @@ def customise(
     support = Support(atlas.image, atlas.labels, usable_priors(atlas.labels, returned, seed), prompt)
     model = RefinerModel(device=device, seed=seed)
     learnt = model.customise(support)
-    return {**learnt, "found_again": model.found_again}
+    trees = VoxelwiseModel(seed=seed).customise(support)["trees"]
+    return {**learnt, "found_again": model.found_again, "trees": trees}
 
 
 def there_and_back(atlas: Atlas, query: Volume, settings: Settings) -> tuple[Volume, Volume]:

@@ -13,9 +13,9 @@ from atlassegfm.fusion import fit_many
 from atlassegfm.fusion.base import Example, Fusion
 from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.corruption import displaced_labels
-from atlassegfm.models.lessons import error_limits, usual_error
+from atlassegfm.models.lessons import usual_error
 from atlassegfm.models.recall import Recall
-from atlassegfm.runtime import side_by_side
+from atlassegfm.runtime import beside
 from atlassegfm.volume import bounding_box
 
 #: Surroundings of both masks, in mm, within which fusion works.
@@ -63,17 +63,18 @@ def fit_fusions(
         # A fusion that learns nothing needs no answers.
         return {value: fit_many(kind, [], seed) for value in support.values}
     harder = _Harder(session, support, seed)
-    fusions, lessons, asked = {}, {}, count()
-    # In turns: a model that looks at the atlas anew for other priors does so twice for many labels, not for each.
-    for turn in _turns(harder.order):
-        for value in turn:
-            progress(next(asked) / (LESSONS * len(support.values)))
-            lessons[value] = [_example(session, support, value)]
-        for value in turn:
-            progress(next(asked) / (LESSONS * len(support.values)))
-            lessons[value].append(harder.example(value))
-        fusions |= zip(turn, side_by_side(lambda value: fit_many(kind, lessons.pop(value), seed), turn), strict=True)
-    return {value: fusions[value] for value in support.values}
+    started, asked = {}, count()
+    with beside() as start:
+        # In turns: a model that looks at the atlas anew for other priors does so twice for many labels, not for each.
+        for turn in _turns(harder.order):
+            lessons = {}
+            for value in turn:
+                progress(next(asked) / (LESSONS * len(support.values)))
+                lessons[value] = [_example(session, support, value)]
+            for value in turn:
+                progress(next(asked) / (LESSONS * len(support.values)))
+                started[value] = start(fit_many, kind, [*lessons.pop(value), harder.example(value)], seed)
+        return {value: started[value].result() for value in support.values}
 
 
 class _Harder:
@@ -84,10 +85,9 @@ class _Harder:
 
     def __init__(self, session: SegmentationModel, support: Support, seed: int) -> None:
         self._session, self._support, self._seed = session, support, seed
-        limits = error_limits(support)
-        self._size = OPTIMISM * usual_error(support, limits)
+        self._size = OPTIMISM * usual_error(support)
         # Labels of like thickness share one displacement.
-        self._octaves = {v: min(0, int(np.floor(np.log2(limit / self._size)))) for v, limit in limits.items()}
+        self._octaves = {v: min(0, int(np.floor(np.log2(limit / self._size)))) for v, limit in support.limits.items()}
         self._made: dict[int, Support] = {}
         self._known_by = (*support.digests, support.kind, self._size, seed)
 

@@ -15,10 +15,11 @@ from atlassegfm.atlases import MOST_ATLASES
 from atlassegfm.atlases.carry import VoteSettings
 from atlassegfm.atlases.judges import Judges
 from atlassegfm.closer import look_closer
-from atlassegfm.competition import LabelCompetition, favouring_dice, smallest_label_type
-from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions, union_box
+from atlassegfm.competition import smallest_label_type
+from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions
 from atlassegfm.fusion.base import Fusion
-from atlassegfm.models.base import SegmentationModel, Support, prompt_from_labels
+from atlassegfm.labelling import label_by_label
+from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.lessons import usable_priors
 from atlassegfm.models.registry import create_model, model_info
 from atlassegfm.options import told
@@ -158,7 +159,7 @@ def segment(
     reached = {v: f.facts["support_dice"]["fused"] for v, f in fusions.items() if "support_dice" in f.facts}
     judge_label = Judges.of(run.prior, query, returned, backward, reached, suspicions)
     run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
-    labels, alone = _segment_labels(run, session, fusions, judge_label)
+    labels, alone = label_by_label(run, session, fusions, judge_label)
     info = model_info(model)
     run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
     run.warnings += [*([info.notice] if info.notice else []), *session.notices]
@@ -248,38 +249,6 @@ def _judge_registration(run: Run, suspicions: list[str]) -> dict[int, Quality]:
             judge_label(value, box, mask[box], mask[box])
     run.lap("quality")
     return judge_label.verdicts
-
-
-def _segment_labels(
-    run: Run, session: SegmentationModel, fusions: dict[int, Fusion], judge_label: Judges
-) -> tuple[Volume, Volume]:
-    """Model and fusion for each label; the labels then compete for voxels. Returns the fused and the model's labels."""
-    grid, spacing, prior = run.query.grid, run.query.spacing, run.prior.labels
-    final = LabelCompetition(grid.shape, prior.data.dtype)
-    alone = LabelCompetition(grid.shape, prior.data.dtype)
-    session.set_image(run.query)
-    for number, (value, name) in enumerate(run.prior.names.items()):
-        run.progress(f"model and fusion: {name}", number / len(run.prior.names))
-        prompt = prompt_from_labels(prior, value, run.options["prompt"])
-        if prompt is None:
-            run.warnings.append(judge_label.missing(value))
-            continue
-        # A label that the model was not taught is what the atlases say.
-        answer = favouring_dice(session.segment(prompt)) if value in fusions else prompt.mask
-        box = union_box(prompt.mask, answer, spacing)
-        fused = answer[box]
-        if value in fusions:
-            shown = run.prior.shown(value, box)
-            fused = fusions[value].apply(prompt.mask[box], answer[box], run.query.data[box], spacing, shown)
-        alone.add(value, answer[box], box)
-        final.add(value, fused, box)
-        if run.probabilities is not None:
-            run.probabilities[value] = box, fused
-        if run.masks is not None:
-            run.masks[value] = box, fused > 0.5
-        judge_label(value, box, fused, prompt.mask[box], answer[box])
-    run.lap("model and fusion")
-    return Volume(final.result(), grid), Volume(alone.result(), grid)
 
 
 def _finish(run: Run, labels: Volume, alone: Volume | None, verdicts: dict[int, Quality]) -> Segmentation:

@@ -11,9 +11,9 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TypeVar
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+#: From a function and its arguments to the future of its result.
+Start = Callable[..., Future]
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -75,25 +77,43 @@ def one_thread() -> AbstractContextManager[object]:
     return threadpool_limits(1, user_api="openmp")
 
 
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """``[work(item) for item in items]``, as many at once as there are threads to compute with, each on one thread.
+@contextmanager
+def beside() -> Iterator[Start]:
+    """Start work that goes on beside the caller's, each piece on one thread: ``start(work, *given)`` is its future.
 
-    An item that is alone is worked on by the caller, with all threads.
-
-    For many small steps: threads that wait for each other within a step cost more than they give. What is not the
-    same on one thread as on several must not be given to this.
+    As many at once as there are threads to compute with; where that is one, work is done when it is started. What is
+    not the same on one thread as on several must not be given to this.
     """
 
-    def alone(item: Item) -> Result:
+    def alone(work: Callable[..., Result], *given: object) -> Result:
         with one_thread():
-            return work(item)
+            return work(*given)
 
-    items, threads = list(items), compute_threads()
-    # Within another call of this there is one thread; what is alone has the use of them all.
-    if threads == 1 or len(items) == 1:
-        return [work(item) for item in items]
+    threads = compute_threads()
+    if threads == 1:
+        yield _done
+        return
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(alone, items))
+        yield lambda work, *given: pool.submit(alone, work, *given)
+
+
+def _done(work: Callable[..., Result], *given: object) -> Future[Result]:
+    """The future of work that is done at once; its errors are raised at once, too."""
+    future = Future()
+    future.set_result(work(*given))
+    return future
+
+
+def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """``[work(item) for item in items]``, by `beside`; an item that is alone is worked on with all threads.
+
+    For many small steps: threads that wait for each other within a step cost more than they give.
+    """
+    items = list(items)
+    if len(items) == 1:
+        return [work(items[0])]
+    with beside() as start:
+        return [future.result() for future in [start(work, item) for item in items]]
 
 
 def limit_threads(threads: int | None) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from atlassegfm.builtin.encoding import encode
 from atlassegfm.builtin.network import RefinerNet, Shape
 from atlassegfm.builtin.refine import tiled_probability
-from atlassegfm.builtin.weights import load_weights, save_weights, shipped_weights
+from atlassegfm.builtin.weights import load_weights, read_learnt, save_weights, shipped_weights, write_learnt
 from atlassegfm.errors import ModelError
 from atlassegfm.overlap import dice
 
@@ -85,3 +85,18 @@ def test_what_is_no_weights_file_is_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ModelError, match="format"):
         load_weights(path)
+
+
+def test_what_was_learnt_survives_to_the_bit(tmp_path):
+    state = {"a": torch.arange(6.0).reshape(2, 3) / 7.0, "b": torch.tensor(4.0)}
+    write_learnt((state, {"steps": 3}), tmp_path / "k")
+    found, facts = read_learnt(tmp_path / "k")
+    assert facts == {"steps": 3}
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[n], state[n]) for n in state)
+
+
+def test_what_cannot_be_read_was_not_learnt(tmp_path):
+    (tmp_path / "k").write_bytes(b"no weights")
+    save_weights(tmp_path / "other", RefinerNet(SMALL), {})
+    assert [read_learnt(tmp_path / name) for name in ("k", "other", "absent")] == [None, None, None]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from atlassegfm.models.lessons import Lessons, border_error, depth, rounded, settled_errors, usable_priors
+from atlassegfm.models.base import Support
+from atlassegfm.models.lessons import Lessons, usable_priors, usual_error
 from atlassegfm.volume import Grid, Volume
 
 GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
@@ -22,46 +23,37 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
 
 
-def test_border_error_of_a_shift_is_about_the_shift(truth):
-    # 4 voxels of 1.5 mm: the surface across the shift is off by 6 mm, the surface along it by nothing.
-    error = border_error(np.roll(truth.data, 4, axis=1) == 1, truth.data == 1, GRID.spacing)
-    assert 4.0 < error < 7.0
-    assert border_error(np.zeros(GRID.shape, bool), truth.data == 1, GRID.spacing) == 0.0
+def test_sizes_are_powers_of_two_voxels_that_the_label_bears(truth):
+    lessons = Lessons(truth, seed=0)
+    unit = GRID.voxel_edge_mm
+    assert lessons.sizes(12.0) == [unit, 2 * unit, 4 * unit, 8 * unit][: len(lessons.sizes(12.0))]
+    assert max(lessons.sizes(12.0)) == pytest.approx(0.75 * 12.0, rel=0.42)
+    assert min(lessons.sizes(40.0)) == pytest.approx(0.1 * 40.0, rel=0.42)
+    # The thinnest of labels is taught something.
+    assert lessons.sizes(0.2 * unit) == [0.5 * unit, unit]
 
 
-def test_depth_of_a_slab_is_half_its_thickness():
-    mask = np.zeros((20, 30, 30), bool)
-    mask[5:11, 2:28, 2:28] = True
-    assert depth(mask, np.array([2.0, 2.0, 2.0])) == pytest.approx(5.0)
-
-
-def test_one_failed_label_does_not_raise_the_others():
-    errors = settled_errors({1: 30.0, 2: 2.0, 3: 0.0, 4: 2.4}, {1: 9.0, 2: 9.0, 3: 9.0, 4: 9.0}, unit=1.0)
-    assert errors == {1: 9.0, 2: 2.0, 3: pytest.approx(1.2), 4: 2.4}
-
-
-def test_no_error_at_all_still_teaches_a_little():
-    assert settled_errors({1: 0.0}, {1: 50.0}, unit=2.0) == {1: 2.0}
-
-
-def test_lessons_err_by_what_the_label_errs(truth):
-    lessons = Lessons(truth, unit=1.5, seed=0)
-    small, large = lessons.priors(1.5), lessons.priors(6.0)
-    assert len(small) == len(large) == 5
+def test_lessons_err_by_their_size(truth):
+    lessons = Lessons(truth, seed=0)
+    small, *_, large = map(lessons.priors, lessons.sizes(8.0))
+    assert len(small) == len(large) == 3
     mean = [np.mean([dice(p.data == 1, truth.data == 1) for p in priors]) for priors in (small, large)]
     assert mean[0] > mean[1] + 0.1
     assert mean[1] > 0.3
 
 
 def test_lessons_do_not_depend_on_the_order_in_which_labels_ask(truth):
-    first, second = (Lessons(truth, unit=1.5, seed=0) for _ in range(2))
-    first.priors(6.0)
-    np.testing.assert_array_equal(first.priors(1.5)[1].data, second.priors(1.5)[1].data)
+    first, second = (Lessons(truth, seed=0) for _ in range(2))
+    small, *_, large = first.sizes(8.0)
+    first.priors(large)
+    np.testing.assert_array_equal(first.priors(small)[1].data, second.priors(small)[1].data)
 
 
-def test_errors_are_rounded_to_powers_of_two_voxels():
-    assert [rounded(error, 1.5) for error in (1.5, 2.0, 2.2, 0.6, 12.1)] == [1.5, 1.5, 3.0, 0.75, 12.0]
-    assert [rounded(error, 2.0, 4.0) for error in (1.1, 3.9, 4.1, 15.0, 17.0)] == [2.0, 2.0, 8.0, 8.0, 32.0]
+@pytest.mark.parametrize(("voxels", "times"), [(2, 1.0), (3, 1.0), (0, 0.25)])
+def test_the_usual_error_counts_in_depths(truth, voxels, times):
+    support = Support(truth, truth, truth.with_data(np.roll(truth.data, voxels, axis=1)))
+    unit = 0.25 * float(np.median(list(support.depths.values())))
+    assert usual_error(support) == pytest.approx(times * unit)
 
 
 def test_a_lost_label_gets_a_stand_in_and_the_others_stay(truth):

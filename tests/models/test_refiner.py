@@ -5,14 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atlassegfm.builtin import store
 from atlassegfm.builtin.customise import Course
 from atlassegfm.builtin.options import BuiltinOptions
 from atlassegfm.builtin.weights import save_weights
 from atlassegfm.errors import ModelError
 from atlassegfm.models.base import Support, prompt_from_labels
-from atlassegfm.models.recall import Recall
-from atlassegfm.models.refiner import RefinerModel
+from atlassegfm.models.refiner import NETWORKS, RefinerModel
 from atlassegfm.overlap import dice
 from atlassegfm.prompts import make_prompt
 from atlassegfm.volume import Grid, Volume
@@ -166,7 +164,7 @@ def test_identity_is_that_of_what_was_learnt(weights, tmp_path):
 def test_queries_on_which_registration_errs_about_as_much_share_what_is_learnt(weights, tmp_path):
     image, truth = scan(0)
     found = []
-    for voxels in (3, 5, 0):
+    for voxels in (2, 3, 0):
         short = replace(COURSE, fewest_steps=1, most_steps=1)
         session = RefinerModel(options=weights, course=short, seed=5, cache=tmp_path)
         facts = session.customise(Support(image, truth, moved(truth, voxels)))
@@ -182,7 +180,7 @@ def test_the_second_session_finds_the_weights_and_answers_alike(weights, tmp_pat
     answers, found = [], []
     for seed, forget in ((7, False), (7, False), (7, True), (8, False)):
         if forget:
-            monkeypatch.setattr(store, "_memory", Recall(1))
+            NETWORKS.memory.forget()
         model = RefinerModel(options=weights, course=short, seed=seed, cache=tmp_path)
         model.customise(support())
         found.append(model.found_again)

@@ -10,8 +10,7 @@ from atlassegfm.errors import ModelError
 from atlassegfm.models import voxelwise
 from atlassegfm.models.base import Support, prompt_from_labels
 from atlassegfm.models.features import signed_distance
-from atlassegfm.models.recall import Recall
-from atlassegfm.models.voxelwise import VoxelwiseModel
+from atlassegfm.models.voxelwise import FORESTS, VoxelwiseModel
 from atlassegfm.volume import Grid, Volume
 
 GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
@@ -94,7 +93,7 @@ def test_far_from_the_prior_nothing_is_claimed(taught):
     model.set_image(image)
     answer = model.segment(prompt_from_labels(truth, 1, "mask"))
     # The band that is classified, and the smoothing of the answer.
-    far = signed_distance(truth.data == 1, GRID.spacing) > model._classifiers[1].reach + 6.0
+    far = signed_distance(truth.data == 1, GRID.spacing) > model._forests[1].reaches[model._told[1]] + 6.0
     assert far.mean() > 0.2
     assert answer[far].max() == 0.0
 
@@ -111,36 +110,57 @@ def test_a_label_that_the_prior_lost_gives_an_empty_support_answer(taught):
     assert model.segment_support(lost, 1).max() == 0.0
 
 
-def test_same_seed_same_bytes(monkeypatch):
+def test_same_seed_same_bytes(tmp_path):
     image, truth = scene(0)
     support = Support(image, truth, moved(truth, 2))
     answers = []
-    for _ in range(2):
-        monkeypatch.setattr(voxelwise, "_recall", Recall(64))
-        model = VoxelwiseModel(seed=3)
+    for folder in "ab":
+        FORESTS.memory.forget()
+        model = VoxelwiseModel(seed=3, cache=tmp_path / folder)
         model.customise(support)
         model.set_image(image)
         answers.append(model.segment(support.prompt(2)).tobytes())
     assert answers[0] == answers[1]
 
 
-def test_the_next_query_learns_nothing_anew(taught, monkeypatch):
-    """A round trip that errs alike finds what was learnt; one that errs otherwise does not."""
+def test_queries_after_the_first_learn_nothing(taught, monkeypatch, tmp_path):
+    """However much the round trip errs: the trees are told. In this process and in another one."""
     _, support = taught
-    learnt = []
-    monkeypatch.setattr(voxelwise, "_recall", Recall(64))
-    model = VoxelwiseModel(seed=0)
-    model.customise(support)
-    monkeypatch.setattr(voxelwise, "_grown", lambda seed, lessons: learnt.append(seed) or [None] * 3)
-    second = VoxelwiseModel(seed=0)
-    facts = second.customise(replace(support, priors=moved(support.truth, -2)))
-    assert not learnt
-    assert second._classifiers == model._classifiers
-    assert facts == VoxelwiseModel(seed=0).customise(support)
-    VoxelwiseModel(seed=0).customise(replace(support, priors=moved(support.truth, 4)))
-    assert learnt == [0, 0]
-    VoxelwiseModel(seed=1).customise(support)
-    assert learnt == [0, 0, 1, 1]
+    learnt, grow = [], voxelwise.grown
+    monkeypatch.setattr(voxelwise, "grown", lambda seed, lessons: learnt.append(seed) or grow(seed, lessons))
+    reached = []
+    for voxels, seed, forget in ((2, 9, False), (-2, 9, False), (5, 9, False), (5, 9, True), (2, 8, False)):
+        if forget:
+            FORESTS.memory.forget()
+        model = VoxelwiseModel(seed=seed, cache=tmp_path)
+        reached.append(model.customise(replace(support, priors=moved(support.truth, voxels)))["reach_mm"])
+    assert learnt == [9, 9, 8, 8]
+    assert reached[0] == reached[1] != reached[2] == reached[3]
+
+
+def test_trees_from_a_file_answer_as_those_just_grown(taught, tmp_path):
+    _, support = taught
+    answers = []
+    for _ in range(2):
+        FORESTS.memory.forget()
+        model = VoxelwiseModel(seed=0, cache=tmp_path)
+        model.customise(support)
+        answers.append([model.segment_support(support, value) for value in (1, 2)])
+    np.testing.assert_array_equal(*answers)
+
+
+def test_trees_that_are_told_of_larger_errors_look_farther_and_move_farther(taught):
+    """A prior that is off by six millimetres: trees that are told of one do not reach the border."""
+    _, support = taught
+    image, truth = scene(1)
+    off = moved(truth, 4)
+    after = []
+    for voxels in (0, 4):
+        model = VoxelwiseModel(seed=0)
+        model.customise(replace(support, priors=moved(support.truth, voxels)))
+        model.set_image(image)
+        after.append(dice(model.segment(prompt_from_labels(off, 1, "mask")) > 0.5, truth.data == 1))
+    assert after[0] + 0.03 < after[1]
 
 
 def test_misuse_is_told(taught):
@@ -164,12 +184,13 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(taught):
         np.testing.assert_array_equal(one, other)
 
 
-def test_identity_is_that_of_what_was_learnt(taught):
+def test_identity_is_that_of_what_was_learnt_and_is_told(taught):
     _, support = taught
-    first, second, other = (VoxelwiseModel(seed=seed) for seed in (0, 0, 1))
+    first, second, other, told = (VoxelwiseModel(seed=seed) for seed in (0, 0, 1, 0))
     assert first.identity(1) is None
     first.customise(support)
     second.customise(replace(support, priors=moved(support.truth, -2)))
     other.customise(support)
-    assert first.identity(1) == second.identity(1) != other.identity(1)
-    assert first.identity(1) != first.identity(2)
+    told.customise(replace(support, priors=moved(support.truth, 5)))
+    assert first.identity(1) == second.identity(1)
+    assert len({first.identity(1), other.identity(1), told.identity(1)}) == 3

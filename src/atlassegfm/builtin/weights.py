@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -18,6 +19,9 @@ from atlassegfm.io import atomic_path
 
 #: Says what kind of file it is, and that networks before or after it may not fit.
 FORMAT = "atlassegfm-refiner-1"
+
+#: Tensors by name, and facts.
+Learnt = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
 def save_weights(path: str | Path, network: RefinerNet, facts: Mapping[str, Any]) -> None:
@@ -65,6 +69,23 @@ def load_weights(path: str | Path) -> tuple[RefinerNet, dict[str, Any]]:
     except RuntimeError as error:
         raise ModelError(f"{path}: the weights do not fit the network they name") from error
     return network.eval(), json.loads(metadata["training"])
+
+
+def write_learnt(learnt: Learnt, path: Path) -> None:
+    """Write the weights of a network that was customised, in full precision, and JSON-ready facts."""
+    state, facts = learnt
+    save_file(state, path, metadata={"facts": json.dumps(facts)})
+
+
+def read_learnt(path: Path) -> Learnt | None:
+    """What `write_learnt` wrote; None for a file that is missing or damaged, or holds something else."""
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            facts = json.loads((stored.metadata() or {})["facts"])
+            return {name: stored.get_tensor(name) for name in stored.keys()}, facts  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError, KeyError, ValueError):
+        # Learning again costs a minute; a damaged file must not cost the run.
+        return None
 
 
 def shipped_weights() -> Path:

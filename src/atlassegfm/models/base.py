@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from atlassegfm.models.border_errors import border_error, depth, error_limit, settled_errors
 from atlassegfm.prompts import Prompt, make_prompt
 from atlassegfm.volume import Volume
 
@@ -52,6 +53,22 @@ class Support:
     def digests(self) -> tuple[str, str]:
         """What image and truth are known by (`Volume.digest`); a tenth of a second for a large image, so only once."""
         return self.image.digest(), self.truth.digest()
+
+    @cached_property
+    def depths(self) -> dict[int, float]:
+        """Greatest distance in mm from a voxel of each label to its border."""
+        return {v: depth(self.truth.data == v, self.truth.spacing) for v in self.values}
+
+    @cached_property
+    def limits(self) -> dict[int, float]:
+        """The most in mm that the border of each label's prior may err to teach anything (`error_limit`)."""
+        return {v: error_limit(d, self.truth.grid.voxel_edge_mm) for v, d in self.depths.items()}
+
+    @cached_property
+    def errors(self) -> dict[int, float]:
+        """By how many mm the borders of each label's prior are off, as far as that can be believed."""
+        found = {v: border_error(self.priors.data == v, self.truth.data == v, self.truth.spacing) for v in self.values}
+        return settled_errors(found, self.limits, self.truth.grid.voxel_edge_mm)
 
     def prompt(self, value: int) -> Prompt | None:
         """The imperfect prompt of one label; None when the prior lost it."""

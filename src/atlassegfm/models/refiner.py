@@ -23,16 +23,20 @@ from atlassegfm.builtin.network import RefinerNet
 from atlassegfm.builtin.options import BuiltinOptions
 from atlassegfm.builtin.patches import Asking
 from atlassegfm.builtin.refine import MARGIN, tiled_logits
-from atlassegfm.builtin.store import Store, cache_folder, content_key
-from atlassegfm.builtin.weights import load_weights, shipped_weights
+from atlassegfm.builtin.weights import Learnt, load_weights, read_learnt, shipped_weights, write_learnt
 from atlassegfm.builtin.working import WorkingCopy, working_spacing
 from atlassegfm.errors import ModelError
 from atlassegfm.io import file_sha256
 from atlassegfm.models.base import SegmentationModel, Support
 from atlassegfm.models.hints import mask_of_prompt
-from atlassegfm.models.lessons import error_limits, usual_error
+from atlassegfm.models.lessons import usual_error
+from atlassegfm.models.recall import Recall
+from atlassegfm.models.store import Kind, Store, cache_folder, content_key
 from atlassegfm.prompts import THRESHOLD, Box, Point, Prompt, slice_axis
 from atlassegfm.volume import Volume, bounding_box
+
+#: Customised networks: a few MB each.
+NETWORKS: Kind[Learnt] = Kind(".safetensors", read_learnt, write_learnt, Recall(4), kept=50)
 
 
 class RefinerModel(SegmentationModel):
@@ -49,7 +53,7 @@ class RefinerModel(SegmentationModel):
     course : Course, optional
         How the atlas is learnt.
     cache : path, optional
-        Folder for customised weights; `builtin.store.cache_folder` if None.
+        Folder for customised weights; `store.cache_folder` if None.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class RefinerModel(SegmentationModel):
         self._shipped: RefinerNet | None = None
         #: Whether `customise` found what had been learnt before; no fact of the result, and so in no report.
         self.found_again = False
-        self._store = Store(cache_folder() if cache is None else Path(cache))
+        self._store = Store(NETWORKS, cache_folder() if cache is None else Path(cache))
         self._network: RefinerNet | None = None
         self._rows: dict[int, int] = {}
         self._sizes_ml: dict[int, float] = {}
@@ -93,7 +97,7 @@ class RefinerModel(SegmentationModel):
         """Learn the atlas (see `builtin.customise`), or find again what was learnt from it.
 
         What is learnt depends on the atlas, the weights, the seed, the settings, and on the size of the errors on the
-        round trip, rounded to a power of four voxels: nearly all queries of a cohort share it and find the same
+        round trip, rounded coarsely (`lessons.usual_error`): nearly all queries of a cohort share it and find the same
         weights again, and none depends on which query came first.
         """
         self.load()
@@ -105,17 +109,18 @@ class RefinerModel(SegmentationModel):
         self._copy = None
         facts = {"learnable_parameters": 0, "customised": False, "working_spacing_mm": self._spacing}
         if not self.customising:
-            self._learnt = content_key(support.digests, self._weights, [self.device, self._spacing])
+            self._learnt = content_key(support.digests, [self.device, self._spacing], self._weights)
             return facts
-        limits = error_limits(support)
-        size = usual_error(support, limits)
+        size = usual_error(support)
         told = [self.seed, self.device, support.kind, self._spacing, size, asdict(self.course)]
-        self._learnt = key = content_key(support.digests, self._weights, told)
+        self._learnt = key = content_key(support.digests, told, self._weights)
         found = self._store.find(key)
         self.found_again = found is not None
         if found is None:
-            self._network, learnt = self._learn(network, support, size, list(limits.values()))
-            self._store.keep(key, self._network.state_dict(), learnt)
+            self._network, learnt = self._learn(network, support, size)
+            # Copies: what is kept must not change with the network.
+            state = {n: t.detach().cpu().contiguous().clone() for n, t in self._network.state_dict().items()}
+            self._store.keep(key, (state, learnt))
             return {**facts, **learnt}
         state, learnt = found
         self._network = copy.deepcopy(network)
@@ -127,13 +132,11 @@ class RefinerModel(SegmentationModel):
         """The name of what was learnt; None before `customise`."""
         return self._learnt
 
-    def _learn(
-        self, shipped: RefinerNet, support: Support, size_mm: float, limits_mm: list[float]
-    ) -> tuple[RefinerNet, dict[str, Any]]:
+    def _learn(self, shipped: RefinerNet, support: Support, size_mm: float) -> tuple[RefinerNet, dict[str, Any]]:
         """Customise on priors whose borders err by about `size_mm`, none by more than its label's limit."""
         truth = _numbered(support.truth.data, support.values)
         working = WorkingCopy.around(support.image, truth > 0, self._spacing)
-        limits = [limit / self._spacing for limit in limits_mm]
+        limits = [limit / self._spacing for limit in support.limits.values()]
         voxels = tuple(1000.0 * s / self._spacing**3 for s in self._sizes_ml.values())
         network, facts = customised(
             shipped,

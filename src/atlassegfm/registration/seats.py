@@ -86,13 +86,17 @@ def movable(labels: Volume) -> list[int]:
 
 def _shared_surface(labels: np.ndarray) -> dict[int, float]:
     """Per label the largest share of its surface, counted in faces of voxels, that it has in common with one other."""
-    values, numbers = np.unique(labels, return_inverse=True)
-    numbers = numbers.reshape(labels.shape)
+    box = bounding_box(labels, margin=1)
+    if box is None:
+        return {}
+    labels = labels[box]
+    values = np.unique(labels)
     faces = np.zeros((len(values), len(values)), dtype=np.int64)
     for axis in range(3):
-        here, there = (np.moveaxis(numbers, axis, 0)[part].ravel() for part in (slice(None, -1), slice(1, None)))
-        pairs = here * len(values) + there
-        faces += np.bincount(pairs[here != there], minlength=faces.size).reshape(faces.shape)
+        here, there = (np.moveaxis(labels, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        apart = here != there
+        first, second = (np.searchsorted(values, side[apart]) for side in (here, there))
+        faces += np.bincount(first * len(values) + second, minlength=faces.size).reshape(faces.shape)
     faces += faces.T.copy()
     surface = np.maximum(faces.sum(axis=1), 1)
     faces[:, values == 0] = 0

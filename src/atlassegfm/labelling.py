@@ -1,0 +1,102 @@
+"""Steps 3 and 4 on the query, label by label: while the model is asked about one, others are fused and judged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from atlassegfm.atlases.judges import Judges
+from atlassegfm.competition import LabelCompetition, favouring_dice
+from atlassegfm.fusing import union_box
+from atlassegfm.fusion.base import Fusion
+from atlassegfm.models.base import SegmentationModel, prompt_from_labels
+from atlassegfm.run import Run
+from atlassegfm.runtime import beside
+from atlassegfm.volume import Volume
+
+#: Labels that the model has been asked about and that are not finished; they are in memory.
+AHEAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """One label's prior and the model's answer, on a part of the query's grid."""
+
+    value: int
+    box: tuple[slice, slice, slice]
+    prior: np.ndarray
+    answer: np.ndarray
+
+
+def label_by_label(
+    run: Run, session: SegmentationModel, fusions: Mapping[int, Fusion], judge_label: Judges
+) -> tuple[Volume, Volume]:
+    """The fused labels and the model's own, each after the labels have competed for voxels.
+
+    Parameters
+    ----------
+    run : Run
+        The query with its prior; probabilities and masks are kept there if it asks for them, warnings are added.
+    session : SegmentationModel
+        Customised if it can be.
+    fusions : mapping of int to Fusion
+        By label value; a label without one was not taught, and is what the atlases say.
+    judge_label : Judges
+        Told of each label.
+    """
+    grid, dtype = run.query.grid, run.prior.labels.data.dtype
+    final, alone = (LabelCompetition(grid.shape, dtype) for _ in range(2))
+    session.set_image(run.query)
+    names, waiting = run.prior.names, deque()
+
+    def enter() -> None:
+        asked, fused = waiting.popleft()
+        _enter(run, asked, fused.result(), final, alone)
+
+    with beside() as start:
+        for number, (value, name) in enumerate(names.items()):
+            run.progress(f"model and fusion: {name}", number / len(names))
+            asked = _asked(run, session, value, value in fusions)
+            if asked is None:
+                run.warnings.append(judge_label.missing(value))
+                continue
+            waiting.append((asked, start(_fused, run, asked, fusions.get(value), judge_label)))
+            while len(waiting) > AHEAD:
+                enter()
+        while waiting:
+            enter()
+    return Volume(final.result(), grid), Volume(alone.result(), grid)
+
+
+def _asked(run: Run, session: SegmentationModel, value: int, taught: bool) -> _Asked | None:
+    """What the model says of one label; None if the prior lost it."""
+    prompt = prompt_from_labels(run.prior.labels, value, run.options["prompt"])
+    if prompt is None:
+        return None
+    answer = favouring_dice(session.segment(prompt)) if taught else prompt.mask
+    box = union_box(prompt.mask, answer, run.query.spacing)
+    # Copies: the whole volumes must not stay alive.
+    return _Asked(value, box, prompt.mask[box].copy(), answer[box].copy())
+
+
+def _fused(run: Run, asked: _Asked, fusion: Fusion | None, judge_label: Judges) -> np.ndarray:
+    """Prior and answer fused and judged."""
+    fused, box = asked.answer, asked.box
+    if fusion is not None:
+        shown = run.prior.shown(asked.value, box)
+        fused = fusion.apply(asked.prior, asked.answer, run.query.data[box], run.query.spacing, shown)
+    judge_label(asked.value, box, fused, asked.prior, asked.answer)
+    return fused
+
+
+def _enter(run: Run, asked: _Asked, fused: np.ndarray, final: LabelCompetition, alone: LabelCompetition) -> None:
+    """Let a label compete, and keep of it what the run asks for."""
+    alone.add(asked.value, asked.answer, asked.box)
+    final.add(asked.value, fused, asked.box)
+    if run.probabilities is not None:
+        run.probabilities[asked.value] = asked.box, fused
+    if run.masks is not None:
+        run.masks[asked.value] = asked.box, fused > 0.5

@@ -1,0 +1,106 @@
+"""What was learnt from an atlas, found again: in this process, and on disk by the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from atlassegfm.io import atomic_path
+from atlassegfm.models.recall import Learnt, Recall
+from atlassegfm.models.weights import home
+
+#: Changes whenever what is learnt from the same atlas changes.
+VERSION = 2
+
+
+def cache_folder() -> Path:
+    """Folder for what was learnt, beside what was downloaded (`models.weights.home`)."""
+    return home() / "customised"
+
+
+def content_key(atlas: tuple[str, str], told: Any, weights: Path | None = None) -> str:  # noqa: ANN401
+    """Name of what is learnt: hash of the atlas (`Support.digests`), the settings `told`, and a file of weights."""
+    digest = hashlib.sha256(f"{VERSION} {json.dumps(told, sort_keys=True)}".encode())
+    if weights is not None:
+        digest.update(weights.read_bytes())
+    for part in atlas:
+        digest.update(part.encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Kind(Generic[Learnt]):
+    """A kind of thing that is learnt from an atlas.
+
+    Parameters
+    ----------
+    suffix : str
+        Of its files.
+    read : callable
+        A file's content; None for one that cannot be read.
+    write : callable
+        Writes the content to a path.
+    memory : Recall
+        What this process keeps.
+    kept : int
+        Files on disk; those not used for longest go first.
+    """
+
+    suffix: str
+    read: Callable[[Path], Learnt | None]
+    write: Callable[[Learnt, Path], None]
+    memory: Recall[Learnt]
+    kept: int
+
+
+class Store(Generic[Learnt]):
+    """Things of one kind by content key.
+
+    Parameters
+    ----------
+    kind : Kind
+        What they are.
+    folder : Path
+        Where they are kept on disk.
+    """
+
+    def __init__(self, kind: Kind[Learnt], folder: Path) -> None:
+        self.kind, self.folder = kind, folder
+
+    def find(self, key: str) -> Learnt | None:
+        """What is known under a key; None where nothing is, or its file cannot be read."""
+        known = self.kind.memory.find(key)
+        if known is not None:
+            return known
+        path = self._path(key)
+        found = self.kind.read(path)
+        if found is None:
+            return None
+        with contextlib.suppress(OSError):  # a folder that may only be read
+            path.touch()
+        return self.kind.memory.keep(key, found)
+
+    def keep(self, key: str, learnt: Learnt) -> Learnt:
+        """Keep it, on disk as a whole or not at all, and return it."""
+        self.kind.memory.keep(key, learnt)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._path(key)) as temporary:
+            self.kind.write(learnt, temporary)
+        for old in sorted(self.folder.glob(f"*{self.kind.suffix}"), key=_last_used, reverse=True)[self.kind.kept :]:
+            old.unlink(missing_ok=True)
+        return learnt
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}{self.kind.suffix}"
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another process has just removed it
+        return 0.0
