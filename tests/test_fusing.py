@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from atlassegfm import fusing
-from atlassegfm.fusing import fit_fusions, union_box
+from atlassegfm.fusing import fit_fusions
+from atlassegfm.harder import ANSWERS
 from atlassegfm.models.base import SegmentationModel, Support
-from atlassegfm.models.recall import Recall
 from atlassegfm.overlap import dice
 from atlassegfm.volume import Grid, Volume
 
@@ -99,11 +99,12 @@ def test_same_seed_same_fusion(support, good):
 
 
 class TestFurtherQueries:
-    """What does not depend on the query is asked once by a process."""
+    """What does not depend on the query is asked once by a process, and once of all if the model says so."""
 
     @pytest.fixture(autouse=True)
-    def _nothing_known(self, monkeypatch):
-        monkeypatch.setattr(fusing, "_recall", Recall(1 << 30, lambda example: example.nbytes))
+    def _nothing_known(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("ATLASSEGFM_HOME", str(tmp_path))
+        ANSWERS.memory.forget()
 
     @pytest.fixture
     def further(self, support) -> Support:
@@ -124,6 +125,17 @@ class TestFurtherQueries:
         for value, fusion in fit_fusions(fresh, further, "kalman", 0).items():
             assert fusion.facts == recalled[value].facts
         assert len(fresh.asked) == 4
+
+    @pytest.mark.parametrize(("lasting", "times"), [(True, 2), (False, 4)])
+    def test_another_process_asks_again_unless_the_model_lasts(self, support, further, lasting, times, tmp_path):
+        first, again = self.model(support, "a"), self.model(support, "a")
+        first.lasting = again.lasting = lasting
+        before = fit_fusions(first, further, "kalman", 0)
+        ANSWERS.memory.forget()
+        after = fit_fusions(again, further, "kalman", 0)
+        assert len(again.asked) == times
+        assert [f.facts for f in before.values()] == [f.facts for f in after.values()]
+        assert len(list((tmp_path / "customised").glob("*.npz"))) == (2 if lasting else 0)
 
     @pytest.mark.parametrize("names", [("a", "b"), (None, None)])
     def test_another_model_is_asked_itself(self, support, names):
@@ -167,11 +179,3 @@ def test_progress_is_told_at_each_question(support):
     model, told = Answering({v: support.truth.data == v for v in (1, 2)}), []
     fit_fusions(model, support, "kalman", 0, lambda done: told.append((done, len(model.asked))))
     assert told == [(0.0, 0), (0.25, 1), (0.5, 2), (0.75, 3)]
-
-
-def test_box_covers_both_maps_and_their_surroundings():
-    first, second = np.zeros((20, 20, 20)), np.zeros((20, 20, 20))
-    assert union_box(first, second, np.ones(3)) == (slice(0, 1),) * 3
-    first[9, 9, 9] = second[11, 9, 9] = 1
-    box = union_box(first, second, np.array([4.0, 6.0, 12.0]))
-    assert [(s.start, s.stop) for s in box] == [(6, 15), (7, 12), (8, 11)]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from atlassegfm.answers import union_box
 from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice
-from atlassegfm.fusing import union_box
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.models.base import SegmentationModel, prompt_from_labels
 from atlassegfm.run import Run

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from atlassegfm.answers import FUSION_MARGIN_MM
 from atlassegfm.asked import checked_options, several_options
 from atlassegfm.atlas import Atlas
 from atlassegfm.atlases import MOST_ATLASES
@@ -16,7 +17,7 @@ from atlassegfm.atlases.carry import VoteSettings
 from atlassegfm.atlases.judges import Judges
 from atlassegfm.closer import look_closer
 from atlassegfm.competition import smallest_label_type
-from atlassegfm.fusing import FUSION_MARGIN_MM, LESSONS, fit_fusions
+from atlassegfm.fusing import LESSONS, fit_fusions
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.labelling import label_by_label
 from atlassegfm.models.base import SegmentationModel, Support
@@ -160,6 +161,7 @@ def segment(
     judge_label = Judges.of(run.prior, query, returned, backward, reached, suspicions)
     run.probabilities, run.masks = {} if keep_probabilities else None, {} if overlapping else None
     labels, alone = label_by_label(run, session, fusions, judge_label)
+    run.lap("model and fusion")
     info = model_info(model)
     run.facts["model"] = {"name": model, "licence": info.licence, **session.describe(), **learnt}
     run.warnings += [*([info.notice] if info.notice else []), *session.notices]

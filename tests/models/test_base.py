@@ -59,3 +59,14 @@ def test_a_lost_label_has_no_prompt_and_an_empty_answer(support):
 def test_prompt_carries_the_other_labels_as_rivals(support):
     prompt = prompt_from_labels(support.truth, 2, "mask")
     np.testing.assert_array_equal(prompt.rivals, (support.truth.data == 5).astype(np.float32))
+
+
+def test_errors_are_those_told_of_the_priors(support):
+    """Of a lost label half the usual error is told; priors that err more than is told are said to err less."""
+    shifted = replace(support, priors=support.truth.with_data(np.roll(support.truth.data, 1, axis=0)))
+    assert shifted.depths == {2: 1.5, 5: 1.5}
+    assert shifted.limits == {2: 1.125, 5: 1.125}
+    told = shifted.errors
+    assert told[2] == pytest.approx(1.0, abs=0.2)
+    worse = replace(shifted, optimism=2.0).errors
+    assert worse == {v: e / 2.0 for v, e in told.items()}

@@ -164,14 +164,13 @@ def test_identity_is_that_of_what_was_learnt(weights, tmp_path):
 def test_queries_on_which_registration_errs_about_as_much_share_what_is_learnt(weights, tmp_path):
     image, truth = scan(0)
     found = []
-    for voxels in (2, 3, 0):
+    for voxels in (1, 3, 5):
         short = replace(COURSE, fewest_steps=1, most_steps=1)
         session = RefinerModel(options=weights, course=short, seed=5, cache=tmp_path)
         facts = session.customise(Support(image, truth, moved(truth, voxels)))
-        found.append((session.identity(1), session.found_again, facts["prior_border_error_mm"]))
-    assert found[0][0] == found[1][0] != found[2][0]
-    assert [again for _, again, _ in found] == [False, True, False]
-    assert found[0][2] > found[2][2]
+        found.append((session.identity(1), facts["prior_border_error_mm"]))
+        assert session.found_again == (voxels > 1)
+    assert len(set(found)) == 1
 
 
 def test_the_second_session_finds_the_weights_and_answers_alike(weights, tmp_path, monkeypatch):

@@ -184,7 +184,7 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(taught):
         np.testing.assert_array_equal(one, other)
 
 
-def test_identity_is_that_of_what_was_learnt_and_is_told(taught):
+def test_identity_is_that_of_what_was_learnt(taught):
     _, support = taught
     first, second, other, told = (VoxelwiseModel(seed=seed) for seed in (0, 0, 1, 0))
     assert first.identity(1) is None
@@ -192,5 +192,16 @@ def test_identity_is_that_of_what_was_learnt_and_is_told(taught):
     second.customise(replace(support, priors=moved(support.truth, -2)))
     other.customise(support)
     told.customise(replace(support, priors=moved(support.truth, 5)))
-    assert first.identity(1) == second.identity(1)
-    assert len({first.identity(1), other.identity(1), told.identity(1)}) == 3
+    assert first.identity(1) == second.identity(1) == told.identity(1) != other.identity(1)
+
+
+def test_on_the_atlas_trees_are_told_of_the_priors_that_they_are_given(taught):
+    """The answer to a lesson does not depend on the query for which the model was customised."""
+    _, support = taught
+    lesson = replace(support, priors=moved(support.truth, 4), optimism=1.5)
+    answers = []
+    for voxels in (1, 5):
+        model = VoxelwiseModel(seed=0)
+        model.customise(replace(support, priors=moved(support.truth, voxels)))
+        answers.append(model.segment_support(lesson, 1))
+    np.testing.assert_array_equal(*answers)

@@ -37,12 +37,15 @@ class Support:
         An imperfect copy of the label map on the same grid, as registration would give it.
     kind : str
         The kind of prompt that the model is given.
+    optimism : float
+        The priors err by so many times as much as is told of them.
     """
 
     image: Volume
     truth: Volume
     priors: Volume
     kind: str = "mask"
+    optimism: float = 1.0
 
     @property
     def values(self) -> list[int]:
@@ -66,9 +69,10 @@ class Support:
 
     @cached_property
     def errors(self) -> dict[int, float]:
-        """By how many mm the borders of each label's prior are off, as far as that can be believed."""
+        """By how many mm the borders of each label's prior are said to be off, as far as that can be believed."""
         found = {v: border_error(self.priors.data == v, self.truth.data == v, self.truth.spacing) for v in self.values}
-        return settled_errors(found, self.limits, self.truth.grid.voxel_edge_mm)
+        settled = settled_errors(found, self.limits, self.truth.grid.voxel_edge_mm)
+        return {v: error / self.optimism for v, error in settled.items()}
 
     def prompt(self, value: int) -> Prompt | None:
         """The imperfect prompt of one label; None when the prior lost it."""
@@ -80,9 +84,13 @@ class SegmentationModel(ABC):
 
     Attributes
     ----------
+    lasting : bool
+        Whether `identity` tells all that decides an answer in another process, too.
     notices : list of str
         What the user has to know of what happened inside; grows while the model works.
     """
+
+    lasting: bool = False
 
     @property
     def notices(self) -> list[str]:
@@ -113,9 +121,10 @@ class SegmentationModel(ABC):
         return {"learnable_parameters": 0}
 
     def identity(self, value: int) -> Hashable | None:
-        """What decides an answer about a label beside image and prompt; None where that cannot be told.
+        """What decides `segment_support` beside its arguments; None where that cannot be told.
 
-        Two sessions of one process that are equal in this give the same answer to the same question.
+        Two sessions of one process that are equal in this give the same answer to the same question; those of two
+        processes as well if the model is `lasting`.
         """
         return None
 

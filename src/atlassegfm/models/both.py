@@ -37,6 +37,8 @@ class BothModel(SegmentationModel):
         Of the network.
     """
 
+    lasting = True
+
     def __init__(self, *, device: str = "cpu", seed: int = 0, options: BuiltinOptions | None = None) -> None:
         self._trees = VoxelwiseModel(device=device, seed=seed)
         self._network = RefinerModel(device=device, seed=seed, options=options)

@@ -20,7 +20,7 @@ LEAST_DICE = 0.5
 STAND_IN = 0.4
 #: Network and fusion count errors in units of so much of the labels' usual depth, by powers of so many: what they learn
 #: hardly depends on the size, and nearly all queries of all atlases share it (docs/decisions/0009-customising.md).
-USUAL, COARSELY = 0.25, 4.0
+USUAL, COARSELY = 0.25, 16.0
 
 
 class Lessons:

@@ -56,6 +56,8 @@ class RefinerModel(SegmentationModel):
         Folder for customised weights; `store.cache_folder` if None.
     """
 
+    lasting = True
+
     def __init__(
         self,
         *,

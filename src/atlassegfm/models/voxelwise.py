@@ -6,7 +6,7 @@ off, and repeats that on the query. Away from the prior it has no say: there the
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ class VoxelwiseModel(SegmentationModel):
         Folder for what was learnt; `store.cache_folder` if None.
     """
 
+    lasting = True
+
     def __init__(self, *, device: str = "cpu", seed: int = 0, cache: str | Path | None = None) -> None:
         self.seed = seed
         self._store = Store(FORESTS, cache_folder() if cache is None else Path(cache))
         self._forests: dict[int, Forest] = {}
-        #: By label, the size of its prior's error that the trees are told, one of those they were taught.
+        #: By label, the size of its prior's error on the query, one of those that its trees were taught.
         self._told: dict[int, float] = {}
         self._size_ml: dict[int, float] = {}
         self._near = 0.0
@@ -90,8 +92,8 @@ class VoxelwiseModel(SegmentationModel):
         }
 
     def identity(self, value: int) -> Hashable | None:
-        """What the label's trees were grown from and are told; None before `customise`."""
-        return None if self._learnt is None else (self._learnt, self._told[value])
+        """The name of what was learnt; None before `customise`."""
+        return self._learnt
 
     def _learn_all(self, support: Support) -> dict[int, Forest]:
         lessons, truth = Lessons(support.truth, self.seed), support.truth.data
@@ -165,18 +167,21 @@ class VoxelwiseModel(SegmentationModel):
 
     def segment(self, prompt: Prompt) -> np.ndarray:
         """Foreground probability of the prompt's label, float32, on the image's grid."""
-        forest, view = self._prepared(prompt)
+        forest, view = self._prepared(prompt, self._told)
         if view is None or forest.whole is None:
             return self._masks(prompt, self._image.grid)[0].astype(np.float32)
         return self._scene.probabilities(view, predicted(forest.whole, view.rows))
 
     def segment_support(self, support: Support, value: int) -> np.ndarray:
-        """As `segment` on the atlas, each voxel judged by trees that did not learn from its part of space."""
+        """As `segment` on the atlas, each voxel judged by trees that did not learn from its part of space.
+
+        The trees are told of the errors of these priors, whatever `customise` was told.
+        """
         self.set_image(support.image)
         prompt = support.prompt(value)
         if prompt is None:
             return np.zeros(support.image.grid.shape, dtype=np.float32)
-        forest, view = self._prepared(prompt)
+        forest, view = self._prepared(prompt, support.errors)
         if view is None or not forest.folds:
             return self._masks(prompt, self._image.grid)[0].astype(np.float32)
         fold = block_fold(view.index(), support.image.spacing, forest.block)
@@ -185,13 +190,14 @@ class VoxelwiseModel(SegmentationModel):
             values[fold == k] = predicted(trees, view.rows[fold == k])
         return self._scene.probabilities(view, values)
 
-    def _prepared(self, prompt: Prompt) -> tuple[Forest, View | None]:
+    def _prepared(self, prompt: Prompt, errors: Mapping[int, float]) -> tuple[Forest, View | None]:
         """The label's forest and the features around the prompt."""
         if self._image is None:
             raise ModelError("set_image has to come before segment")
         if prompt.value not in self._forests:
             raise ModelError(f"the built-in model was not taught label {prompt.value}: call customise first")
-        forest, size = self._forests[prompt.value], self._told[prompt.value]
+        forest = self._forests[prompt.value]
+        size = forest.settled(errors[prompt.value])
         mask, rivals = self._masks(prompt, self._image.grid)
         # A mask prompt shows all labels, so that one look serves them all; other prompts show their own label only.
         if self._scene is None or not self._scene.is_around(mask | rivals):
