@@ -67,6 +67,6 @@ def test_errors_are_those_told_of_the_priors(support):
     assert shifted.depths == {2: 1.5, 5: 1.5}
     assert shifted.limits == {2: 1.125, 5: 1.125}
     told = shifted.errors
-    assert told[2] == pytest.approx(1.0, abs=0.2)
+    assert told == {2: 0.5, 5: 0.5}
     worse = replace(shifted, optimism=2.0).errors
     assert worse == {v: e / 2.0 for v, e in told.items()}
