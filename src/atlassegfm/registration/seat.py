@@ -38,7 +38,8 @@ STEP_PART, STEP_MM = 0.35, 18.0
 STEP_ALONG = (1.0, 1.0, 0.9, 0.8)
 #: Ways that are gone a second time, and those of them that are taken to the fine level.
 AGAIN, FINE = 9, 2
-#: Of those, ways whose surroundings are unlike so many times as much as the best one's known are given up.
+#: Ways at which surroundings are unlike so many times as much as at the best of them are given up, and all of them if
+#: the best one is so much worse than what the registration says.
 GIVEN_UP = 1.25
 #: How ways search (see `discrete.LOOKS`): at first far and wide only; on the fine level what is left are details.
 FIRST_LOOKS, FINE_LOOKS = ((2, 3),), ((1, 1),)
@@ -201,10 +202,10 @@ class SeatSearch:
         if not ALIKE <= registered.unlike < np.inf:
             return None
         ways = side_by_side(lambda matrix: _first(coarse, matrix, there), starts)
-        most = GIVEN_UP * min(way.unlike for way in (registered, *ways) if way is not None)
-        ways = sorted((w for w in ways if w is not None and w.unlike <= most), key=lambda way: way.unlike)[:AGAIN]
-        if not ways:
+        ways = sorted((w for w in ways if w is not None), key=lambda way: way.unlike)[:AGAIN]
+        if not ways or ways[0].unlike > GIVEN_UP * registered.unlike:
             return None
+        ways = [way for way in ways if way.unlike <= GIVEN_UP * ways[0].unlike]
         ways = sorted(side_by_side(_farther, [registered, *ways]), key=lambda way: way.unlike)[:FINE]
         return self._best(registered, ways, images, middles[0])
 
