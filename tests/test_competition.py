@@ -32,13 +32,22 @@ def contest(*probabilities: float) -> int:
         ((0.5,), 0),  # background wins ties
         ((0.45, 0.4), 1),  # little is left over for the background
         ((0.2, 0.3), 0),
-        ((0.4, 0.4), 1),  # the first label wins ties
+        ((0.4, 0.4), 1),  # the lower label wins ties
         ((0.0, 0.0), 0),
         ((0.9, 0.95), 2),
     ],
 )
 def test_largest_probability_wins(probabilities, winner):
     assert contest(*probabilities) == winner
+
+
+def test_the_order_in_which_labels_come_does_not_matter():
+    shares = {1: 0.3, 2: 0.4, 3: 0.4, 4: 0.1}
+    for order in ((1, 2, 3, 4), (4, 3, 2, 1), (3, 1, 4, 2)):
+        competition = LabelCompetition((1, 1, 1), np.dtype(np.uint8))
+        for value in order:
+            competition.add(value, np.full((1, 1, 1), shares[value] / 1.2, np.float32))
+        assert competition.result().item() == 2
 
 
 def test_one_half_moves_to_half_the_expected_dice():

@@ -49,8 +49,8 @@ def _odds_scaled(probability: np.ndarray, threshold: np.float32) -> np.ndarray:
 class LabelCompetition:
     """Running arg-max over labels, so that one label's probability at a time is in memory.
 
-    Background has the probability that the labels leave over, 1 - sum, and wins ties; between labels the one that
-    came first wins ties.
+    Background has the probability that the labels leave over, 1 - sum, and wins ties; between labels the lowest value
+    wins them, in whatever order they come.
 
     Parameters
     ----------
@@ -64,11 +64,16 @@ class LabelCompetition:
         self._labels = np.zeros(shape, dtype=dtype)
         self._best = np.zeros(shape, dtype=np.float32)
         self._total = np.zeros(shape, dtype=np.float32)
+        self._highest = 0
 
     def add(self, value: int, probability: np.ndarray, box: tuple[slice, ...] = (slice(None),) * 3) -> None:
         """Enter one label's probability, float32, on the part `box` of the grid."""
         self._total[box] += probability
-        wins = probability > self._best[box]
+        best = self._best[box]
+        wins = probability > best
+        if value < self._highest:
+            wins |= (probability == best) & (value < self._labels[box])
+        self._highest = max(self._highest, value)
         self._best[box][wins] = probability[wins]
         self._labels[box][wins] = value
 

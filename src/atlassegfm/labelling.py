@@ -13,6 +13,7 @@ from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice
 from atlassegfm.fusion.base import Fusion
 from atlassegfm.models.base import SegmentationModel, prompt_from_labels
+from atlassegfm.prior import Prior
 from atlassegfm.run import Run
 from atlassegfm.runtime import beside
 from atlassegfm.volume import Volume
@@ -57,8 +58,8 @@ def label_by_label(
         _enter(run, asked, fused.result(), final, alone)
 
     with beside() as start:
-        for number, (value, name) in enumerate(names.items()):
-            run.progress(f"model and fusion: {name}", number / len(names))
+        for number, value in enumerate(_largest_first(run.prior)):
+            run.progress(f"model and fusion: {names[value]}", number / len(names))
             asked = _asked(run, session, value, value in fusions)
             if asked is None:
                 run.warnings.append(judge_label.missing(value))
@@ -68,7 +69,14 @@ def label_by_label(
                 enter()
         while waiting:
             enter()
+    run.probabilities, run.masks = (kept and dict(sorted(kept.items())) for kept in (run.probabilities, run.masks))
     return Volume(final.result(), grid), Volume(alone.result(), grid)
+
+
+def _largest_first(prior: Prior) -> list[int]:
+    """The labels, those with most voxels first: what takes longest must not be left for the end."""
+    counts = np.bincount(prior.labels.data.ravel(), minlength=max(prior.names) + 1)
+    return sorted(prior.names, key=lambda value: -counts[value])
 
 
 def _asked(run: Run, session: SegmentationModel, value: int, taught: bool) -> _Asked | None:

@@ -47,7 +47,7 @@ class Support:
     kind: str = "mask"
     optimism: float = 1.0
 
-    @property
+    @cached_property
     def values(self) -> list[int]:
         """Label values present in the truth, ascending."""
         return [int(v) for v in np.unique(self.truth.data) if v != 0]

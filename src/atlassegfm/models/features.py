@@ -7,11 +7,13 @@ the neighbourhood of the prior: whatever monotone contrast separates two scanner
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import edt
 import numpy as np
 from scipy import ndimage
 
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import bounding_box
 
 #: Scales of the smoothed intensities, in units of the cube root of the voxel volume.
@@ -66,24 +68,36 @@ def _shifted(image: np.ndarray, axis: int, voxels: int) -> np.ndarray:
     return np.take(image, index, axis=axis)
 
 
-def image_features(ranks: np.ndarray, spacing: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield one array per feature, float32, shape of `ranks`: scale space, edges, texture, surroundings."""
+def image_features(ranks: np.ndarray, spacing: np.ndarray, dtype: type = np.float32) -> list[np.ndarray]:
+    """One array per feature, shape of `ranks`: scale space, edges, texture, surroundings."""
     unit = float(np.prod(spacing) ** (1.0 / 3.0))
-    smoothed = [ndimage.gaussian_filter(ranks, s * unit / spacing, mode="nearest", truncate=3.0) for s in SCALES]
-    yield from smoothed
-    for image in smoothed[1:3]:
+
+    def smooth(image: np.ndarray, scale: float) -> np.ndarray:
+        return ndimage.gaussian_filter(image, scale * unit / spacing, mode="nearest", truncate=3.0)
+
+    smoothed = side_by_side(lambda scale: smooth(ranks, scale), SCALES)
+
+    def slope(image: np.ndarray) -> np.ndarray:
         slopes = [np.gradient(image, axis=a) / spacing[a] for a in range(3) if image.shape[a] > 1]
-        yield unit * np.sqrt(sum(slope * slope for slope in slopes))
-    for fine, coarse in ((0, 2), (1, 3)):
-        yield smoothed[fine] - smoothed[coarse]
-    square = ndimage.gaussian_filter(ranks * ranks, SCALES[2] * unit / spacing, mode="nearest", truncate=3.0)
-    yield np.sqrt(np.maximum(square - smoothed[2] ** 2, 0.0))
+        return unit * np.sqrt(sum(slope * slope for slope in slopes))
+
+    def texture() -> np.ndarray:
+        return np.sqrt(np.maximum(smooth(ranks * ranks, SCALES[2]) - smoothed[2] ** 2, 0.0))
+
+    def aside(source: np.ndarray, axis: int, voxels: int) -> np.ndarray:
+        return _shifted(source, axis, voxels) - source
+
+    wanted = [partial(np.copy, image) for image in smoothed]
+    wanted += [partial(slope, image) for image in smoothed[1:3]]
+    wanted += [partial(np.subtract, smoothed[fine], smoothed[coarse]) for fine, coarse in ((0, 2), (1, 3))]
+    wanted.append(texture)
     for distance in OFFSETS:
         source = smoothed[1] if distance < 3 else smoothed[2]
         for axis in range(3):
             voxels = max(1, round(distance * unit / spacing[axis]))
-            for sign in (-1, 1):
-                yield _shifted(source, axis, sign * voxels) - source
+            wanted += [partial(aside, source, axis, sign * voxels) for sign in (-1, 1)]
+    # Each is converted when it is made, so that no more than a few are in memory at full precision.
+    return side_by_side(lambda make: make().astype(dtype, copy=False), wanted)
 
 
 def _log_ratio(values: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:

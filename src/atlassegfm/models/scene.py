@@ -44,7 +44,7 @@ class Scene:
             return None
         ranks = rank_intensities(image.data[box], signed_distance(labelled[box], spacing) <= near)
         # Half precision halves the largest thing in memory; ranks need three digits.
-        features = [f.astype(np.float16) for f in image_features(ranks, spacing)]
+        features = image_features(ranks, spacing, np.float16)
         return cls(labelled[box].copy(), box, image.grid, ranks, features)
 
     def is_around(self, labelled: np.ndarray) -> bool:
