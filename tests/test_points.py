@@ -23,8 +23,16 @@ def test_single_points_integers_and_single_precision_are_taken():
 
 def test_a_point_gives_the_same_bits_alone_and_among_others():
     """What lies exactly on a border must not depend on how many points are asked for."""
-    points = np.random.default_rng(1).normal(0.0, 100.0, (10_007, 3))
+    points = np.random.default_rng(1).normal(0.0, 100.0, (250_007, 3))
     shift = np.array([0.1, 0.2, 0.3])
     together = linear_map(MATRIX, points, shift)
     alone = np.array([linear_map(MATRIX, point, shift) for point in points[::97]])
     np.testing.assert_array_equal(together[::97], alone)
+
+
+def test_arrays_of_any_memory_order_are_taken():
+    points = np.moveaxis(np.random.default_rng(2).normal(0.0, 100.0, (3, 40, 30, 20)), 0, -1)
+    np.testing.assert_array_equal(linear_map(MATRIX, points)[7, 5], linear_map(MATRIX, points[7, 5]))
+    turned = MATRIX.T
+    np.testing.assert_array_equal(linear_map(turned, points)[7, 5], linear_map(turned, points[7, 5]))
+    assert linear_map(MATRIX, points[:0]).shape == (0, 30, 20, 3)

@@ -4,18 +4,13 @@ import numpy as np
 import pytest
 
 from atlassegfm.models.border_errors import border_error, depth, error_limit, rounded, settled_errors
-from atlassegfm.volume import Grid, Volume
-
-GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
+from atlassegfm.volume import Volume
+from eggs import GRID, eggs
 
 
 @pytest.fixture
 def truth() -> Volume:
-    i, j, k = np.meshgrid(*map(np.arange, GRID.shape), indexing="ij")
-    labels = np.zeros(GRID.shape, np.uint8)
-    labels[((i - 16) / 9) ** 2 + ((j - 20) / 10) ** 2 + ((k - 16) / 8) ** 2 < 1] = 1
-    labels[((i - 33) / 6) ** 2 + ((j - 20) / 8) ** 2 + ((k - 16) / 7) ** 2 < 1] = 2
-    return Volume(labels, GRID)
+    return Volume(eggs(), GRID)
 
 
 def test_border_error_of_a_shift_is_about_the_shift(truth):

@@ -6,17 +6,12 @@ import pytest
 from atlassegfm.models.base import Support
 from atlassegfm.models.lessons import Lessons, usable_priors, usual_error
 from atlassegfm.volume import Grid, Volume
-
-GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
+from eggs import GRID, eggs
 
 
 @pytest.fixture
 def truth() -> Volume:
-    i, j, k = np.meshgrid(*map(np.arange, GRID.shape), indexing="ij")
-    labels = np.zeros(GRID.shape, np.uint8)
-    labels[((i - 16) / 9) ** 2 + ((j - 20) / 10) ** 2 + ((k - 16) / 8) ** 2 < 1] = 1
-    labels[((i - 33) / 6) ** 2 + ((j - 20) / 8) ** 2 + ((k - 16) / 7) ** 2 < 1] = 2
-    return Volume(labels, GRID)
+    return Volume(eggs(), GRID)
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,18 +11,14 @@ from atlassegfm.models import voxelwise
 from atlassegfm.models.base import Support, prompt_from_labels
 from atlassegfm.models.features import signed_distance
 from atlassegfm.models.voxelwise import FORESTS, VoxelwiseModel
-from atlassegfm.volume import Grid, Volume
-
-GRID = Grid((44, 40, 32), np.diag([1.5, 1.5, 2.0, 1.0]))
+from atlassegfm.volume import Volume
+from eggs import GRID, eggs
 
 
 def scene(seed: int, shift: float = 0.0) -> tuple[Volume, Volume]:
     """Two blobs of their own grey levels in noise; the truth is their shape."""
     rng = np.random.default_rng(seed)
-    i, j, k = np.meshgrid(*map(np.arange, GRID.shape), indexing="ij")
-    labels = np.zeros(GRID.shape, np.uint8)
-    labels[((i - 16 - shift) / 9) ** 2 + ((j - 20) / 10) ** 2 + ((k - 16) / 8) ** 2 < 1] = 1
-    labels[((i - 33 - shift) / 6) ** 2 + ((j - 20) / 8) ** 2 + ((k - 16) / 7) ** 2 < 1] = 2
+    labels = eggs(shift)
     image = np.array([60.0, 140.0, 200.0])[labels] + rng.normal(0, 12, GRID.shape)
     return Volume(ndimage.gaussian_filter(image, 0.5).astype(np.float32), GRID), Volume(labels, GRID)
 
