@@ -55,10 +55,10 @@ def test_copies_go_with_their_scan():
     image = noise(1)
     scaled_copy(image, 4.0)
     key = id(image)
-    assert key in copies._kept
+    assert key in copies._kept._known
     del image
     gc.collect()
-    assert key not in copies._kept
+    assert key not in copies._kept._known
 
 
 def test_scans_of_a_cohort_share_the_atlas_copy():

@@ -5,12 +5,11 @@ An atlas meets many queries: what can be prepared for the first of them is not p
 
 from __future__ import annotations
 
-import weakref
-
 import numpy as np
 
 from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.grids import working_copy
+from atlassegfm.registration.kept import Kept
 from atlassegfm.volume import Volume
 
 #: Most voxels of a working copy; more than the scan itself has it never gets.
@@ -18,8 +17,8 @@ TARGET_VOXELS = 6_000_000
 #: Intensities outside these percentiles are clamped.
 CLAMP_PERCENTILES = (0.5, 99.5)
 
-#: By the identity of the scan: a reference that tells when it is gone, and its copies by voxel size in mm.
-_kept: dict[int, tuple[weakref.ref[Volume], dict[float, Volume]]] = {}
+#: Copies by scan and voxel size in mm.
+_kept: Kept[Volume] = Kept()
 
 
 def clamped(image: Volume) -> Volume:
@@ -64,10 +63,4 @@ def scaled_copy(image: Volume, spacing_mm: float) -> Volume:
     RegistrationError
         If the image is constant.
     """
-    key = id(image)
-    if key not in _kept or _kept[key][0]() is not image:
-        _kept[key] = weakref.ref(image, lambda _: _kept.pop(key, None)), {}
-    copies = _kept[key][1]
-    if spacing_mm not in copies:
-        copies[spacing_mm] = working_copy(clamped(image), spacing_mm)
-    return copies[spacing_mm]
+    return _kept.of(image, spacing_mm, lambda: working_copy(clamped(image), spacing_mm))

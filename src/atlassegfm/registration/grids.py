@@ -11,8 +11,14 @@ import numpy as np
 import torch
 from torch.nn import functional as nnf
 
+from atlassegfm.registration.kept import Kept
 from atlassegfm.resampling import resample_image
 from atlassegfm.volume import Grid, Volume
+
+#: Copies with so many times fewer voxels than their image are kept with it.
+SMALL = 6
+#: By image and voxel size in mm.
+_small_copies: Kept[Volume] = Kept()
 
 
 def identity(shape: tuple[int, int, int], device: torch.device | None = None) -> torch.Tensor:
@@ -132,9 +138,16 @@ def inside(coords: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def working_copy(image: Volume, spacing_mm: float) -> Volume:
-    """Isotropic, antialiased copy over the same field of view."""
+    """Isotropic, antialiased copy over the same field of view; small ones are kept, and must not be changed.
+
+    The search for a start, the affine fit and the mirror check look at the same ones, there and back.
+    """
     grid = image.grid.with_spacing(spacing_mm)
-    return resample_image(image, grid, antialias=True)
+
+    def copied() -> Volume:
+        return resample_image(image, grid, antialias=True)
+
+    return _small_copies.of(image, spacing_mm, copied) if SMALL * grid.size <= image.grid.size else copied()
 
 
 def coarse_copies(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, Volume]:
