@@ -23,8 +23,8 @@ OPTIMISM = 1.5
 #: Tells the random displacement from others of the same seed.
 STREAM = 2
 
-#: A label's answer takes half a megabyte on disk or so; in memory at most 256 MB are kept.
-ANSWERS: Kind[Answered] = Kind(".npz", Answered.read, Answered.write, Recall(256 << 20, lambda a: a.nbytes), kept=300)
+#: A label's answer takes one to ten megabytes on disk; in memory at most 256 MB are kept.
+ANSWERS: Kind[Answered] = Kind(".npz", Answered.read, Answered.write, Recall(256 << 20, lambda a: a.nbytes))
 
 
 class Harder:

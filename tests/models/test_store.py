@@ -22,7 +22,7 @@ def read(path):
 
 @pytest.fixture
 def kind() -> Kind:
-    return Kind(".json", read, lambda learnt, path: path.write_text(json.dumps(learnt)), Recall(KEPT), kept=2)
+    return Kind(".json", read, lambda learnt, path: path.write_text(json.dumps(learnt)), Recall(KEPT), most=30)
 
 
 def test_found_in_memory_and_on_disk(kind, tmp_path):
@@ -75,8 +75,10 @@ def test_the_disk_does_not_fill(kind, tmp_path):
     kept = Store(kind, tmp_path)
     (tmp_path / "of another kind.txt").touch()
     for number, key in enumerate("abc"):
-        kept.keep(key, {})
+        kept.keep(key, "12 bytes..")
         os.utime(tmp_path / f"{key}.json", (number, number))
-    kept.keep("d", {})
+    kept.keep("d", "12 bytes..")
     assert sorted(p.stem for p in tmp_path.glob("*.json")) == ["c", "d"]
     assert (tmp_path / "of another kind.txt").exists()
+    kept.keep("large", 40 * "x")
+    assert [p.stem for p in tmp_path.glob("*.json")] == ["large"]

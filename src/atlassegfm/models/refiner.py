@@ -36,7 +36,7 @@ from atlassegfm.prompts import THRESHOLD, Box, Point, Prompt, slice_axis
 from atlassegfm.volume import Volume, bounding_box
 
 #: Customised networks: a few MB each.
-NETWORKS: Kind[Learnt] = Kind(".safetensors", read_learnt, write_learnt, Recall(4), kept=50)
+NETWORKS: Kind[Learnt] = Kind(".safetensors", read_learnt, write_learnt, Recall(4))
 
 
 class RefinerModel(SegmentationModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +48,15 @@ class Kind(Generic[Learnt]):
         Writes the content to a path.
     memory : Recall
         What this process keeps.
-    kept : int
-        Files on disk; those not used for longest go first.
+    most : int
+        Bytes on disk; files not used for longest go first.
     """
 
     suffix: str
     read: Callable[[Path], Learnt | None]
     write: Callable[[Learnt, Path], None]
     memory: Recall[Learnt]
-    kept: int
+    most: int = 512 << 20
 
 
 class Store(Generic[Learnt]):
@@ -91,16 +92,35 @@ class Store(Generic[Learnt]):
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._path(key)) as temporary:
             self.kind.write(learnt, temporary)
-        for old in sorted(self.folder.glob(f"*{self.kind.suffix}"), key=_last_used, reverse=True)[self.kind.kept :]:
-            old.unlink(missing_ok=True)
+        self._forget(but=self._path(key))
         return learnt
+
+    def _forget(self, but: Path) -> None:
+        """Remove what is too much on disk, never the file that was just written."""
+        left = self.kind.most - _size(but)
+        others = (path for path in self.folder.glob(f"*{self.kind.suffix}") if path != but)
+        for path in sorted(others, key=_last_used, reverse=True):
+            left -= _size(path)
+            if left < 0:
+                path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}{self.kind.suffix}"
 
 
 def _last_used(path: Path) -> float:
+    found = _facts(path)
+    return 0.0 if found is None else found.st_mtime
+
+
+def _size(path: Path) -> int:
+    found = _facts(path)
+    return 0 if found is None else found.st_size
+
+
+def _facts(path: Path) -> os.stat_result | None:
+    """What the file system says; None if another process has just removed it."""
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:  # another process has just removed it
-        return 0.0
+        return path.stat()
+    except FileNotFoundError:
+        return None

@@ -37,7 +37,7 @@ REACH_BOUNDS = (1.5, 12.0)
 NEAR = 0.8
 
 #: Forests of all labels of an atlas; a label's take about a megabyte.
-FORESTS: Kind[dict[int, Forest]] = Kind(".skops", read_forests, write_forests, Recall(256, len), kept=20)
+FORESTS: Kind[dict[int, Forest]] = Kind(".skops", read_forests, write_forests, Recall(256, len))
 #: Rows, truths and folds of voxels to learn from.
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
