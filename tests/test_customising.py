@@ -13,6 +13,7 @@ from atlassegfm.builtin.customise import Course
 from atlassegfm.cli import app
 from atlassegfm.customising import customise
 from atlassegfm.models.refiner import NETWORKS, RefinerModel
+from atlassegfm.overlap import dice
 from atlassegfm.volume import Grid, Volume
 from blobs import blobs, grey
 
@@ -46,9 +47,22 @@ def test_another_seed_is_another_customisation(atlas):
     assert customise(atlas, seed=1)["found_again"] is False
 
 
-def test_a_query_tells_how_much_registration_errs(atlas):
-    facts = customise(atlas, Volume(grey(blobs(shift=1.0), 1), GRID))
-    assert 0 < facts["prior_border_error_mm"] < customise(atlas)["prior_border_error_mm"]
+def test_a_query_on_which_registration_errs_as_usual_shares_what_was_learnt(atlas):
+    facts = customise(atlas)
+    told = customise(atlas, Volume(grey(blobs(shift=1.0), 1), GRID))
+    assert told == {**facts, "found_again": True}
+
+
+def test_the_labels_travel_to_the_query_and_back(atlas, monkeypatch):
+    """What is learnt from is what comes back: nothing of it here, so that each label gets a stand-in."""
+    seen = []
+    usual = customising.usable_priors
+    monkeypatch.setattr(customising, "usable_priors", lambda *given: seen.append(given[1].data) or usual(*given))
+    customise(atlas)
+    customise(atlas, Volume(grey(blobs(shift=1.0), 1), GRID))
+    assert not seen[0].any()
+    for value in (1, 2):
+        assert dice(seen[1] == value, atlas.labels.data == value) > 0.8
 
 
 def test_command(atlas, tmp_path):
