@@ -60,9 +60,12 @@ def test_a_file_gives_back_the_same_and_holds_no_image(support, tmp_path):
 def test_what_cannot_be_read_was_not_answered(support, tmp_path):
     Answered.of(Half(), support, 3).write(tmp_path / "cut")
     (tmp_path / "cut").write_bytes((tmp_path / "cut").read_bytes()[:200])
+    Answered.of(Half(), support, 3).write(tmp_path / "hit.npz")
+    whole = (tmp_path / "hit.npz").read_bytes()
+    (tmp_path / "hit.npz").write_bytes(whole[: len(whole) // 2] + b"\xff" * 40 + whole[len(whole) // 2 + 40 :])
     (tmp_path / "text").write_text("no arrays")
     np.savez(tmp_path / "other.npz", box=np.zeros((3, 2)))
-    for name in ("cut", "text", "other.npz", "absent"):
+    for name in ("cut", "hit.npz", "text", "other.npz", "absent"):
         assert Answered.read(tmp_path / name) is None
 
 

@@ -1,16 +1,16 @@
-"""What the model answers on the atlas, and the lesson that it makes for the fusion."""
+"""What the model answers about a label, and on the atlas the lesson that it makes for the fusion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
 from atlassegfm.competition import favouring_dice
 from atlassegfm.fusion.base import Example
 from atlassegfm.models.base import SegmentationModel, Support
+from atlassegfm.models.store import UNREADABLE
 from atlassegfm.volume import bounding_box
 
 #: Surroundings of both masks, in mm, within which fusion works.
@@ -19,13 +19,13 @@ FUSION_MARGIN_MM = 12.0
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """One label's prior and the model's answer on a part of the atlas's grid; nothing of the image.
+    """One label's prior and the model's answer on a part of the image's grid; nothing of the image.
 
     Parameters
     ----------
     box : tuple of three slices
         The part.
-    prior : numpy.ndarray of bool
+    prior : numpy.ndarray
         The label's mask as the model was given it.
     answer : numpy.ndarray, same shape, float32
         Probability in [0, 1], as the fusion wants it (`competition.favouring_dice`).
@@ -36,13 +36,20 @@ class Answered:
     answer: np.ndarray
 
     @classmethod
-    def of(cls, session: SegmentationModel, lesson: Support, value: int) -> Answered:
-        """Ask about a label of the lesson."""
-        prior = lesson.priors.data == value
-        answer = favouring_dice(session.segment_support(lesson, value))
-        box = union_box(prior | (lesson.truth.data == value), answer, lesson.image.spacing)
+    def around(
+        cls, prior: np.ndarray, answer: np.ndarray, spacing: np.ndarray, seen: np.ndarray | None = None
+    ) -> Answered:
+        """Cut out of whole volumes what lies around the answer and the prior, or in its place what is to be `seen`."""
+        box = union_box(prior if seen is None else seen, answer, spacing)
         # Copies: the whole volumes must not stay alive.
         return cls(box, prior[box].copy(), answer[box].copy())
+
+    @classmethod
+    def of(cls, session: SegmentationModel, lesson: Support, value: int) -> Answered:
+        """Ask about a label of the lesson."""
+        prior, truth = lesson.priors.data == value, lesson.truth.data == value
+        answer = favouring_dice(session.segment_support(lesson, value))
+        return cls.around(prior, answer, lesson.image.spacing, prior | truth)
 
     @property
     def nbytes(self) -> int:
@@ -69,7 +76,7 @@ class Answered:
             with np.load(path, allow_pickle=False) as arrays:
                 box = tuple(slice(*ends) for ends in arrays["box"].tolist())
                 return cls(box, arrays["prior"], arrays["answer"])
-        except (OSError, BadZipFile, KeyError, ValueError, EOFError, TypeError, AttributeError):
+        except UNREADABLE:
             # Asking again costs seconds; a damaged file must not cost the run.
             return None
 

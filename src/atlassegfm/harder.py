@@ -43,7 +43,8 @@ class Harder:
 
     def __init__(self, session: SegmentationModel, support: Support, seed: int) -> None:
         self._session, self._support, self._seed = session, support, seed
-        self._store = Store(ANSWERS, cache_folder())
+        # What need not hold in another process is kept in this one.
+        self._store = Store(ANSWERS, cache_folder() if session.lasting else None)
         self._size = OPTIMISM * usual_error(support)
         # Labels of like thickness share one displacement.
         self._octaves = {v: min(0, int(np.floor(np.log2(most / self._size)))) for v, most in support.limits.items()}
@@ -57,16 +58,14 @@ class Harder:
     def example(self, value: int) -> Example:
         """The lesson of one label, with the model's answer."""
         key = self._key(value)
-        # What need not hold in another process is kept in this one.
-        store = self._store if self._session.lasting else self._store.kind.memory
-        found = None if key is None else store.find(key)
+        found = None if key is None else self._store.find(key)
         if found is None:
             said = len(self._session.notices)
             found = Answered.of(self._session, self._lesson(self._octaves[value]), value)
             told = len(self._session.notices) > said  # a notice has to be told by every run
             # A model may have become another one on the way: a GPU that was too small.
             if not told and key is not None and key == self._key(value):
-                store.keep(key, found)
+                self._store.keep(key, found)
         return found.example(self._support, value)
 
     def _key(self, value: int) -> str | None:

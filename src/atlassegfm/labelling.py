@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from atlassegfm.answers import union_box
+from atlassegfm.answers import Answered
 from atlassegfm.atlases.judges import Judges
 from atlassegfm.competition import LabelCompetition, favouring_dice
 from atlassegfm.fusion.base import Fusion
@@ -20,16 +19,6 @@ from atlassegfm.volume import Volume
 
 #: Labels that the model has been asked about and that are not finished; they are in memory.
 AHEAD = 4
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """One label's prior and the model's answer, on a part of the query's grid."""
-
-    value: int
-    box: tuple[slice, slice, slice]
-    prior: np.ndarray
-    answer: np.ndarray
 
 
 def label_by_label(
@@ -54,8 +43,8 @@ def label_by_label(
     names, waiting = run.prior.names, deque()
 
     def enter() -> None:
-        asked, fused = waiting.popleft()
-        _enter(run, asked, fused.result(), final, alone)
+        value, asked, fused = waiting.popleft()
+        _enter(run, value, asked, fused.result(), final, alone)
 
     with beside() as start:
         for number, value in enumerate(_largest_first(run.prior)):
@@ -64,7 +53,7 @@ def label_by_label(
             if asked is None:
                 run.warnings.append(judge_label.missing(value))
                 continue
-            waiting.append((asked, start(_fused, run, asked, fusions.get(value), judge_label)))
+            waiting.append((value, asked, start(_fused, run, value, asked, fusions.get(value), judge_label)))
             while len(waiting) > AHEAD:
                 enter()
         while waiting:
@@ -79,32 +68,32 @@ def _largest_first(prior: Prior) -> list[int]:
     return sorted(prior.names, key=lambda value: -counts[value])
 
 
-def _asked(run: Run, session: SegmentationModel, value: int, taught: bool) -> _Asked | None:
+def _asked(run: Run, session: SegmentationModel, value: int, taught: bool) -> Answered | None:
     """What the model says of one label; None if the prior lost it."""
     prompt = prompt_from_labels(run.prior.labels, value, run.options["prompt"])
     if prompt is None:
         return None
     answer = favouring_dice(session.segment(prompt)) if taught else prompt.mask
-    box = union_box(prompt.mask, answer, run.query.spacing)
-    # Copies: the whole volumes must not stay alive.
-    return _Asked(value, box, prompt.mask[box].copy(), answer[box].copy())
+    return Answered.around(prompt.mask, answer, run.query.spacing)
 
 
-def _fused(run: Run, asked: _Asked, fusion: Fusion | None, judge_label: Judges) -> np.ndarray:
+def _fused(run: Run, value: int, asked: Answered, fusion: Fusion | None, judge_label: Judges) -> np.ndarray:
     """Prior and answer fused and judged."""
     fused, box = asked.answer, asked.box
     if fusion is not None:
-        shown = run.prior.shown(asked.value, box)
+        shown = run.prior.shown(value, box)
         fused = fusion.apply(asked.prior, asked.answer, run.query.data[box], run.query.spacing, shown)
-    judge_label(asked.value, box, fused, asked.prior, asked.answer)
+    judge_label(value, box, fused, asked.prior, asked.answer)
     return fused
 
 
-def _enter(run: Run, asked: _Asked, fused: np.ndarray, final: LabelCompetition, alone: LabelCompetition) -> None:
+def _enter(
+    run: Run, value: int, asked: Answered, fused: np.ndarray, final: LabelCompetition, alone: LabelCompetition
+) -> None:
     """Let a label compete, and keep of it what the run asks for."""
-    alone.add(asked.value, asked.answer, asked.box)
-    final.add(asked.value, fused, asked.box)
+    alone.add(value, asked.answer, asked.box)
+    final.add(value, fused, asked.box)
     if run.probabilities is not None:
-        run.probabilities[asked.value] = asked.box, fused
+        run.probabilities[value] = asked.box, fused
     if run.masks is not None:
-        run.masks[asked.value] = asked.box, fused > 0.5
+        run.masks[value] = asked.box, fused > 0.5

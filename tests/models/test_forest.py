@@ -56,10 +56,13 @@ class Foreign:
 def test_what_cannot_be_read_was_not_learnt(forests, tmp_path):
     write_forests(forests, tmp_path / "cut")
     (tmp_path / "cut").write_bytes((tmp_path / "cut").read_bytes()[:2000])
+    write_forests(forests, tmp_path / "hit")
+    whole = (tmp_path / "hit").read_bytes()
+    (tmp_path / "hit").write_bytes(whole[:1000] + b"\xff" * 40 + whole[1040:])
     (tmp_path / "text").write_text("no trees")
     io.dump([1, 2], tmp_path / "other")
     io.dump({"3": Foreign()}, tmp_path / "foreign")
-    for name in ("cut", "text", "other", "foreign", "absent"):
+    for name in ("cut", "hit", "text", "other", "foreign", "absent"):
         assert read_forests(tmp_path / name) is None
 
 

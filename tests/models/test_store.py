@@ -33,6 +33,14 @@ def test_found_in_memory_and_on_disk(kind, tmp_path):
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["k.json"]
 
 
+def test_without_a_folder_things_are_known_to_the_process_only(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Store(kind, None).keep("k", 3) == Store(kind, None).find("k") == 3
+    kind.memory.forget()
+    assert Store(kind, None).find("k") is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_damaged_files_count_as_absent(kind, tmp_path):
     (tmp_path / "k.json").write_bytes(b"{")
     assert Store(kind, tmp_path).find("k") is None

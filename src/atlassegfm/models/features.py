@@ -87,7 +87,7 @@ def image_features(ranks: np.ndarray, spacing: np.ndarray, dtype: type = np.floa
     def aside(source: np.ndarray, axis: int, voxels: int) -> np.ndarray:
         return _shifted(source, axis, voxels) - source
 
-    wanted = [partial(np.copy, image) for image in smoothed]
+    wanted = [partial(np.asarray, image) for image in smoothed]
     wanted += [partial(slope, image) for image in smoothed[1:3]]
     wanted += [partial(np.subtract, smoothed[fine], smoothed[coarse]) for fine, coarse in ((0, 2), (1, 3))]
     wanted.append(texture)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, BadZipFile
+from zipfile import ZIP_DEFLATED
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from atlassegfm.models.store import UNREADABLE
 from atlassegfm.runtime import side_by_side
 
 TREES = 80
@@ -76,7 +77,6 @@ def write_forests(forests: dict[int, Forest], path: Path) -> None:
 def read_forests(path: Path) -> dict[int, Forest] | None:
     """What `write_forests` wrote; None for a file that is missing or damaged, or holds something else."""
     from skops import io
-    from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
         told: dict[str, dict[str, Any]] = io.load(path, trusted=TRUSTED)
@@ -84,7 +84,7 @@ def read_forests(path: Path) -> dict[int, Forest] | None:
             int(value): Forest(**{**parts, "reaches": dict(parts["reaches"]), "folds": tuple(parts["folds"])})
             for value, parts in told.items()
         }
-    except (OSError, BadZipFile, UntrustedTypesFoundException, KeyError, TypeError, ValueError, AttributeError):
+    except UNREADABLE:
         # Learning again costs seconds; a damaged file must not cost the run.
         return None
 

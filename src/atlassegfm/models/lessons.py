@@ -43,8 +43,7 @@ class Lessons:
     def sizes(self, depth_mm: float) -> list[float]:
         """Border errors in mm, ascending, that a label of that depth is taught: powers of two voxels."""
         least = max(SHALLOWEST * depth_mm, 0.5 * self._unit)
-        ends = (power(size, self._unit) for size in (least, error_limit(depth_mm, self._unit)))
-        first, last = ends
+        first, last = (power(size, self._unit) for size in (least, error_limit(depth_mm, self._unit)))
         return [self._unit * 2.0**step for step in range(first, last + 1)]
 
     def priors(self, size: float) -> list[Volume]:

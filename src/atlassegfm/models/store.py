@@ -6,10 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
+from zipfile import BadZipFile
 
 from atlassegfm.io import atomic_path
 from atlassegfm.models.recall import Learnt, Recall
@@ -17,6 +19,8 @@ from atlassegfm.models.weights import home
 
 #: Changes whenever what is learnt from the same atlas changes.
 VERSION = 2
+#: What reading a file raises that is missing, cut off or damaged within a zip archive, or holds something else.
+UNREADABLE = (OSError, BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError, AttributeError)
 
 
 def cache_folder() -> Path:
@@ -66,17 +70,17 @@ class Store(Generic[Learnt]):
     ----------
     kind : Kind
         What they are.
-    folder : Path
-        Where they are kept on disk.
+    folder : Path or None
+        Where they are kept on disk; None keeps them in this process only.
     """
 
-    def __init__(self, kind: Kind[Learnt], folder: Path) -> None:
+    def __init__(self, kind: Kind[Learnt], folder: Path | None) -> None:
         self.kind, self.folder = kind, folder
 
     def find(self, key: str) -> Learnt | None:
         """What is known under a key; None where nothing is, or its file cannot be read."""
         known = self.kind.memory.find(key)
-        if known is not None:
+        if known is not None or self.folder is None:
             return known
         path = self._path(key)
         found = self.kind.read(path)
@@ -89,6 +93,8 @@ class Store(Generic[Learnt]):
     def keep(self, key: str, learnt: Learnt) -> Learnt:
         """Keep it, on disk as a whole or not at all, and return it."""
         self.kind.memory.keep(key, learnt)
+        if self.folder is None:
+            return learnt
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._path(key)) as temporary:
             self.kind.write(learnt, temporary)

@@ -107,18 +107,18 @@ class VoxelwiseModel(SegmentationModel):
             for size in lessons.sizes(support.depths[value]):
                 found = (prompt_from_labels(p, value, support.kind) for p in lessons.priors(size))
                 prompts[size] = [p for p in found if p is not None]
-            reaches = {s: self._reach(p, s, mask, support.limits[value]) for s, p in prompts.items()}
+            reaches = {s: self._reach(p, s, support, value) for s, p in prompts.items()}
             return self._learn(scene, prompts, mask, reaches, most)
 
-        self.set_image(support.image)
         return {value: learn(value) for value in support.values}
 
-    def _reach(self, given: list[Prompt], size: float, truth: np.ndarray, limit: float) -> float:
+    def _reach(self, given: list[Prompt], size: float, support: Support, value: int) -> float:
         """How far from what prompts of one size of error stand for the border may lie, in mm."""
-        grid = self._image.grid
-        if any(p.kind != "mask" for p in given):
+        grid = support.image.grid
+        if given and support.kind != "mask":
+            truth = support.truth.data == value
             errors = [border_error(self._masks(p, grid)[0], truth, grid.spacing) for p in given]
-            size = max(size, min(float(np.median(errors)), limit))
+            size = max(size, min(float(np.median(errors)), support.limits[value]))
         return float(np.clip(BAND * size, *(bound * grid.voxel_edge_mm for bound in REACH_BOUNDS)))
 
     def _masks(self, prompt: Prompt, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
