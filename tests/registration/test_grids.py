@@ -13,6 +13,7 @@ from atlassegfm.registration.grids import (
     gradient,
     identity,
     inside,
+    lengths,
     sample,
     smooth,
     smooth_inside,
@@ -73,6 +74,11 @@ def test_gradient_is_numpys(shape):
     for axis, part in enumerate(gradient(x)):
         wanted = np.gradient(x.numpy(), axis=axis) if shape[axis] > 1 else np.zeros(shape)
         np.testing.assert_allclose(part, wanted, atol=1e-6)
+
+
+def test_lengths_are_numpys_norms():
+    v = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(lengths(v).numpy(), np.linalg.norm(v.numpy(), axis=0), rtol=1e-6)
 
 
 def test_sample_is_scipys_linear_interpolation():

@@ -137,8 +137,8 @@ def test_a_displacement_and_its_inverse_cancel(ops):
     both = compose(ops, u, v)
     inner = (slice(None), *(slice(5, -5),) * 3)
     assert float(u[inner].abs().mean()) > 0.5
-    assert float(both[inner].abs().max()) < 0.01
-    assert float(missed[inner[1:]].max()) < 0.01
+    assert float(both[inner].abs().max()) < 2e-4
+    assert float(missed[inner[1:]].max()) < 2e-4
 
 
 def test_an_inverse_that_does_not_exist_is_known_to_miss():

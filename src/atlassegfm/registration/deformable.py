@@ -10,7 +10,7 @@ import torch
 
 from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import Focus
-from atlassegfm.registration.grids import gradient
+from atlassegfm.registration.grids import gradient, lengths
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.operators import operators
@@ -171,7 +171,7 @@ def _apart(f: torch.Tensor, distance: torch.Tensor, seen: torch.Tensor) -> float
 
     In the air and within plain tissue nothing holds either of them.
     """
-    weight = gradient(f).norm(dim=0) * seen
+    weight = lengths(gradient(f)) * seen
     return float((distance * weight).sum() / weight.sum().clamp_min(1e-6))
 
 

@@ -69,10 +69,14 @@ class Focus:
         points = np.array(self.corners)
         return (_part(fixed, points), moving) if self.on_fixed else (fixed, _part(moving, points))
 
+    def share(self, pair: Pair) -> float:
+        """The share of their image that the labels' surroundings fill."""
+        image = pair[0] if self.on_fixed else pair[1]
+        return _part(image, np.array(self.corners)).grid.size / image.grid.size
+
     def narrows(self, pair: Pair) -> bool:
         """Whether the labels' surroundings are but a part of their image."""
-        image = pair[0] if self.on_fixed else pair[1]
-        return _part(image, np.array(self.corners)).grid.size < WHOLE * image.grid.size
+        return self.share(pair) < WHOLE
 
 
 def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus) -> list[Fit]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from atlassegfm.registration.grids import voxel_map
+from atlassegfm.registration.grids import lengths, voxel_map
 from atlassegfm.registration.operators import Operators, inverse, operators
 from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume
@@ -95,7 +95,7 @@ class TwoWays:
     @property
     def distance(self) -> torch.Tensor:
         """How far both lie apart, in voxels, shape (I, J, K)."""
-        return (self.there.displacement - self.back).norm(dim=0)
+        return lengths(self.there.displacement - self.back)
 
 
 class Level:

@@ -20,6 +20,7 @@ from atlassegfm.registration.grids import (
     gradient,
     identity,
     inside,
+    lengths,
     sample,
     smooth,
     smooth_inside,
@@ -98,9 +99,11 @@ def compose(ops: Operators, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return ops.warp(u, _STILL, v)[0].add_(v)
 
 
-#: Steps of the fixed-point iteration that inverts a displacement, and the part of each that is taken.
+#: Most steps of the fixed-point iteration that inverts a displacement, the part of each that is taken, and how many
+#: voxels it may miss by.
 _INVERSE_STEPS = 20
 _INVERSE_DAMPING = 0.7
+_INVERSE_MISS = 1e-4
 
 
 def inverse(ops: Operators, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,8 +114,11 @@ def inverse(ops: Operators, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     """
     v = -u
     for _ in range(_INVERSE_STEPS):
-        v = v - _INVERSE_DAMPING * (ops.warp(u, _STILL, v)[0] + v)
-    return v, (ops.warp(u, _STILL, v)[0] + v).norm(dim=0)
+        miss = ops.warp(u, _STILL, v)[0].add_(v)
+        if ops.longest(miss) < _INVERSE_MISS:
+            break
+        v = v.sub_(miss, alpha=_INVERSE_DAMPING)
+    return v, lengths(ops.warp(u, _STILL, v)[0].add_(v))
 
 
 def lncc_and_gradient(
@@ -173,7 +179,7 @@ class TorchOperators(_Chained):
 
     def edges(self, x: torch.Tensor) -> torch.Tensor:
         """See `Operators`."""
-        return gradient(x).norm(dim=0)
+        return lengths(gradient(x))
 
     def longest(self, v: torch.Tensor) -> float:
         """See `Operators`."""

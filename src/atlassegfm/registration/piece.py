@@ -18,7 +18,7 @@ from atlassegfm.volume import bounding_box
 #: How far a piece reaches beyond the labels' box; within this, its displacement passes into that of the surroundings.
 MARGIN_MM = 10.0
 #: A piece that fills more than this share of the level saves nothing.
-MOST = 0.6
+MOST = 0.8
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from atlassegfm.registration.copies import working_spacing
+from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.volume import Volume
 
@@ -14,6 +15,13 @@ STARTS = 4
 FEWEST_VOXELS = 250_000
 #: A search for large displacements looks at no more voxels than this where time counts.
 FEW_LOOKED = 200_000
+#: Levels with fewer voxels along the shortest edge of either image are left out.
+FEWEST = 10
+#: Labels whose surroundings fill less than this share of their image leave time for finer voxels around them.
+NARROW = 0.48
+#: Images of which the coarsest level has fewer voxels along the shortest edge are flat: its choice among starts is made
+#: on edges, of which so few voxels show too little.
+FLAT = 16
 
 
 @dataclass(frozen=True)
@@ -30,42 +38,57 @@ class Plan:
         Voxel size of the finest level relative to the finest working copies, as long as that leaves `FEWEST_VOXELS`.
     seats : bool
         Whether the map is then steered towards the places where labels were found one by one (`steer`).
-    fewest : int
-        Levels with fewer voxels along the shortest edge of either image are left out.
-    narrow : Plan, optional
-        What takes this one's place where the labels fill but a part of their image (`Focus.narrows`); its finest level
-        is worked on around them alone.
+    piece : bool
+        Whether the finest level is worked on around the labels alone (`piece`).
+    narrow, flat : Plan, optional
+        What takes this one's place where the labels fill but a part of their image (`NARROW`), and for flat images
+        (`FLAT`).
     """
 
     starts: int
     knobs: DeformableSettings
     coarser: float = 1.0
     seats: bool = False
-    fewest: int = 10
+    piece: bool = False
     narrow: Plan | None = None
+    flat: Plan | None = None
+
+    def suited(self, fixed: Volume, moving: Volume, focus: Focus | None) -> Plan:
+        """The plan for a pair of images and the labels of one of them: itself, or what takes its place."""
+        plan = self
+        if self.narrow is not None and focus is not None and focus.share((fixed, moving)) < NARROW:
+            plan = self.narrow
+        coarsest = plan.spacing(fixed, moving) * plan.knobs.factors[0]
+        return self.flat if self.flat is not None and _shortest(fixed, moving) < FLAT * coarsest else plan
 
     def spacing(self, fixed: Volume, moving: Volume) -> float:
         """Voxel size of the finest level in mm."""
         finest = working_spacing(fixed, moving)
         return min(self.coarser * finest, working_spacing(fixed, moving, FEWEST_VOXELS))
 
-    def fitting(self, fixed: Volume, moving: Volume, spacing: float) -> DeformableSettings:
-        """The knobs without the levels that are too coarse for the images, the finest having voxels of `spacing` mm."""
-        shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
-        factors = enumerate(self.knobs.factors)
-        return self.knobs.of([n for n, f in factors if f == 1 or shortest / (spacing * f) >= self.fewest])
+    def fitting(self, fixed: Volume, moving: Volume) -> DeformableSettings:
+        """The knobs without the levels that are too coarse for the images."""
+        most = _shortest(fixed, moving) / (FEWEST * self.spacing(fixed, moving))
+        return self.knobs.of([n for n, f in enumerate(self.knobs.factors) if f == 1 or f <= most])
+
+
+def _shortest(fixed: Volume, moving: Volume) -> float:
+    """Shortest edge of either image in mm."""
+    return float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
 
 
 _KNOBS = DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))
+_QUICK = DeformableSettings(iterations=(60, 30, 10), edges=(0.5, 0.5, 0.5), looked=FEW_LOOKED)
+_TWO_LEVELS = replace(_QUICK, factors=(3, 1), iterations=(50, 15), edges=(0.5, 0.5))
 #: By quality.
 PLANS = {
     "fast": Plan(
         2,
-        DeformableSettings((4, 2, 1), (60, 30, 10), edges=(0.5, 0.5, 0.5), looked=FEW_LOOKED),
+        _QUICK,
         coarser=1.55,
-        # Its choice among starts is made on edges, of which voxels larger than that show too little.
-        fewest=16,
-        narrow=Plan(2, DeformableSettings((3, 1), (50, 15), edges=(0.5, 0.5), looked=FEW_LOOKED), coarser=1.3),
+        piece=True,
+        narrow=Plan(2, replace(_QUICK, iterations=(60, 30, 8)), coarser=1.3, piece=True),
+        flat=Plan(2, _TWO_LEVELS, coarser=1.25, piece=True),
     ),
     "default": Plan(STARTS, _KNOBS),
     "best": Plan(STARTS, replace(_KNOBS, iterations=(100, 60, 40)), seats=True),

@@ -76,13 +76,12 @@ class Search:
     def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
         self.settings, self.grid = settings, fixed.grid
         self.clock, self.device = Clock(), torch.device(settings.device)
-        narrows = plan.narrow is not None and settings.focus is not None and settings.focus.narrows((fixed, moving))
-        self.plan = plan.narrow if narrows else plan
+        self.plan = plan.suited(fixed, moving, settings.focus)
         #: Where the finest level is worked on; None: everywhere.
-        self.within = settings.focus if narrows else None
+        self.within = settings.focus if self.plan.piece else None
         self.spacing = self.plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
-        self.knobs = self.plan.fitting(fixed, moving, self.spacing)
+        self.knobs = self.plan.fitting(fixed, moving)
         self.levels = [self.copies(factor) for factor in self.knobs.factors]
         self.clock.lap("working copies")
         self.attempts: list[dict[str, Any]] = []
