@@ -239,7 +239,7 @@ def register_deformable(
         level = Level(*pair, start.matrix, device, settings.edges[number + 1])
         begun = piece.part(u) if piece else u
         if search is not None:
-            own = piece and DiscreteSearch(piece.pair, piece.pair, device, most=settings.looked)
+            own = piece and DiscreteSearch(piece.pair, piece.pair, device, settings.looks, settings.looked)
             looking = own or search(number + 1)
             begun = looking.displacement(start.matrix, begun)
         if not finest:

@@ -23,8 +23,8 @@ from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.operators import Operators, compose, window
 from atlassegfm.volume import Volume
 
-#: One after the other: how many voxels of the level become one, and the largest displacement along an axis in those.
-LOOKS = ((2, 3), (1, 2))
+#: See `DeformableSettings`.
+LOOKS = DeformableSettings.looks
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
 #: Weight of the squared distance (voxels) between choice and smooth version, round by round.

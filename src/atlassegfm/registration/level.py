@@ -52,6 +52,9 @@ class DeformableSettings:
         Variance added to both windows' variances (intensities in [0, 1]): flat windows say nothing.
     edges : tuple of float
         Per level: what the correlation of the images' edges counts, from 0 (that of the intensities alone) to 1.
+    looks : tuple of (int, int)
+        Of the discrete search, one after the other: how many voxels of the level become one along an axis, and the
+        largest displacement along an axis in those.
     looked : int
         A look of the discrete search at more voxels than this is left out.
     """
@@ -64,6 +67,7 @@ class DeformableSettings:
     smooth_field: float = 0.5
     noise: float = 1e-5
     edges: tuple[float, ...] = (0.0, 0.0, 0.0)
+    looks: tuple[tuple[int, int], ...] = ((2, 3), (1, 2))
     looked: int = 1_000_000
 
     def of(self, levels: Sequence[int]) -> DeformableSettings:

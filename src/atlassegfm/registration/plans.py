@@ -15,6 +15,8 @@ STARTS = 4
 FEWEST_VOXELS = 250_000
 #: A search for large displacements looks at no more voxels than this where time counts.
 FEW_LOOKED = 200_000
+#: The same for a search that then looks no farther than a voxel.
+MORE_LOOKED = 450_000
 #: Levels with fewer voxels along the shortest edge of either image are left out.
 FEWEST = 10
 #: Labels whose surroundings fill less than this share of their image leave time for finer voxels around them.
@@ -79,6 +81,7 @@ def _shortest(fixed: Volume, moving: Volume) -> float:
 
 _KNOBS = DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))
 _QUICK = DeformableSettings(iterations=(60, 30, 10), edges=(0.5, 0.5, 0.5), looked=FEW_LOOKED)
+_NEAR = replace(_QUICK, iterations=(50, 20, 8), looks=((2, 3), (1, 1)), looked=MORE_LOOKED)
 _TWO_LEVELS = replace(_QUICK, factors=(3, 1), iterations=(50, 15), edges=(0.5, 0.5))
 #: By quality.
 PLANS = {
@@ -87,7 +90,7 @@ PLANS = {
         _QUICK,
         coarser=1.55,
         piece=True,
-        narrow=Plan(2, replace(_QUICK, iterations=(60, 30, 8)), coarser=1.3, piece=True),
+        narrow=Plan(2, _NEAR, coarser=1.3, piece=True),
         flat=Plan(2, _TWO_LEVELS, coarser=1.25, piece=True),
     ),
     "default": Plan(STARTS, _KNOBS),

@@ -102,7 +102,7 @@ class Search:
         finest = min(number + 1, len(self.levels) - 1)
         affordable = (n for n in range(finest, 0, -1) if self.levels[n][0].grid.size <= MOST_FEATURES)
         fine = self.levels[next(affordable, 0)]
-        return DiscreteSearch(self.levels[number], fine, self.device, most=self.knobs.looked)
+        return DiscreteSearch(self.levels[number], fine, self.device, self.knobs.looks, self.knobs.looked)
 
     def copies(self, factor: int) -> tuple[Volume, Volume]:
         """Working copies with voxels of `factor` times the finest ones."""
