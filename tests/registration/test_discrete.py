@@ -81,9 +81,9 @@ def scene(shape=(48, 44, 40), seed=4):
     return smooth(torch.rand((1, *shape), generator=torch.Generator().manual_seed(seed)), 2.0)[0].numpy()
 
 
-def found(fixed, moving):
+def found(fixed, moving, **options):
     coarse = tuple(volume(x.reshape(24, 2, 22, 2, 20, 2).mean(axis=(1, 3, 5)), 4.0) for x in (fixed, moving))
-    search = DiscreteSearch(coarse, (volume(fixed), volume(moving)), CPU)
+    search = DiscreteSearch(coarse, (volume(fixed), volume(moving)), CPU, **options)
     return search, search.displacement(np.eye(4))
 
 
@@ -111,14 +111,13 @@ def test_a_second_search_goes_on_from_what_is_known():
     assert float((search.displacement(np.eye(4), known) - known)[inner].norm(dim=0).mean()) < 0.1
 
 
-def test_a_shift_beyond_the_level_s_own_reach_is_found_by_the_look_at_larger_voxels(monkeypatch):
+def test_a_shift_beyond_the_level_s_own_reach_is_found_by_the_look_at_larger_voxels():
     image = scene()
     moved = np.roll(image, 8, axis=0)
     inner = (0, *(slice(6, -6),) * 3)
     # Eight fine voxels are four coarse ones.
     assert float(found(image, moved)[1][inner].median()) == pytest.approx(4.0, abs=0.3)
-    monkeypatch.setattr(discrete, "LOOKS", ((1, 2),))
-    assert float(found(image, moved)[1][inner].median()) < 2.5
+    assert float(found(image, moved, looks=((1, 2),))[1][inner].median()) < 2.5
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.operators import Operators, compose, window
 from atlassegfm.volume import Volume
 
-#: See `DeformableSettings`.
-LOOKS = DeformableSettings.looks
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
 #: Weight of the squared distance (voxels) between choice and smooth version, round by round.
@@ -49,8 +47,8 @@ class DiscreteSearch:
         The copies that features are taken from: finer ones, the same, or where these are large, coarser ones.
     device : torch.device
         Where to compute.
-    looks : sequence of (int, int), optional
-        In place of `LOOKS`.
+    looks : sequence of (int, int)
+        See `DeformableSettings`.
     most : int
         A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
     """
@@ -60,11 +58,11 @@ class DiscreteSearch:
         coarse: Pair,
         fine: Pair,
         device: torch.device,
-        looks: Sequence[Look] | None = None,
+        looks: Sequence[Look] = DeformableSettings.looks,
         most: int = DeformableSettings.looked,
     ) -> None:
         self._fine, self._device, self._grid = fine, device, coarse[0].grid
-        self._looks = [look for look in looks or LOOKS if self._grid.size <= most * look[0] ** 3]
+        self._looks = [look for look in looks if self._grid.size <= most * look[0] ** 3]
         #: Of the last look, the finest: features are kept on no more voxels than are looked at.
         self._shape = self._shrunk(self._looks[-1][0]) if self._looks else (1, 1, 1)
         self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._shape)

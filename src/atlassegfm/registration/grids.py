@@ -155,6 +155,11 @@ def working_copy(image: Volume, spacing_mm: float) -> Volume:
     return _small_copies.of(image, spacing_mm, copied) if SMALL * grid.size <= image.grid.size else copied()
 
 
+def shortest_edge(fixed: Volume, moving: Volume) -> float:
+    """Shortest edge of either image in mm."""
+    return float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
+
+
 def coarse_copies(fixed: Volume, moving: Volume, voxels: int) -> tuple[Volume, Volume]:
     """Copies with `voxels` voxels along the longest edge of both, but none finer than the working copies given."""
     longest = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()))

@@ -10,7 +10,7 @@ import torch
 
 from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.deformable import try_candidates
-from atlassegfm.registration.grids import coarse_copies, working_copy
+from atlassegfm.registration.grids import coarse_copies, shortest_edge, working_copy
 from atlassegfm.registration.initialise import StartSearch
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.registration.linear import affine_candidates
@@ -57,9 +57,8 @@ def fitness(fixed: Volume, moving: Volume, device: str = "cpu") -> float:
         "cpu" or "cuda".
     """
     found = StartSearch(fixed, moving).starts(STARTS)
-    shortest = float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
     voxel = float(fixed.spacing[0])
-    coarse = max(min(COARSEST * voxel, shortest / FEWEST_VOXELS), voxel)
+    coarse = max(min(COARSEST * voxel, shortest_edge(fixed, moving) / FEWEST_VOXELS), voxel)
     fits = affine_candidates(*coarse_copies(fixed, moving, LINEAR_VOXELS), found)
     if not fits:
         return HOPELESS

@@ -113,12 +113,13 @@ def inverse(ops: Operators, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     invert a deformation field", Medical Physics 35 (2008), Eq. 6). It does not arrive where u folds.
     """
     v = -u
+    miss = compose(ops, u, v)
     for _ in range(_INVERSE_STEPS):
-        miss = ops.warp(u, _STILL, v)[0].add_(v)
         if ops.longest(miss) < _INVERSE_MISS:
             break
-        v = v.sub_(miss, alpha=_INVERSE_DAMPING)
-    return v, lengths(ops.warp(u, _STILL, v)[0].add_(v))
+        v.sub_(miss, alpha=_INVERSE_DAMPING)
+        miss = compose(ops, u, v)
+    return v, lengths(miss)
 
 
 def lncc_and_gradient(
@@ -183,7 +184,7 @@ class TorchOperators(_Chained):
 
     def longest(self, v: torch.Tensor) -> float:
         """See `Operators`."""
-        return float(v.square().sum(dim=0).max().sqrt())
+        return float(lengths(v).max())
 
     smooth = staticmethod(smooth)
     smooth_inside = staticmethod(smooth_inside)

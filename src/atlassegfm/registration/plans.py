@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from atlassegfm.registration.copies import working_spacing
 from atlassegfm.registration.focus import Focus
+from atlassegfm.registration.grids import shortest_edge
 from atlassegfm.registration.level import DeformableSettings
 from atlassegfm.volume import Volume
 
@@ -61,7 +62,7 @@ class Plan:
         if self.narrow is not None and focus is not None and focus.share((fixed, moving)) < NARROW:
             plan = self.narrow
         coarsest = plan.spacing(fixed, moving) * plan.knobs.factors[0]
-        return self.flat if self.flat is not None and _shortest(fixed, moving) < FLAT * coarsest else plan
+        return self.flat if self.flat is not None and shortest_edge(fixed, moving) < FLAT * coarsest else plan
 
     def spacing(self, fixed: Volume, moving: Volume) -> float:
         """Voxel size of the finest level in mm."""
@@ -70,13 +71,8 @@ class Plan:
 
     def fitting(self, fixed: Volume, moving: Volume) -> DeformableSettings:
         """The knobs without the levels that are too coarse for the images."""
-        most = _shortest(fixed, moving) / (FEWEST * self.spacing(fixed, moving))
+        most = shortest_edge(fixed, moving) / (FEWEST * self.spacing(fixed, moving))
         return self.knobs.of([n for n, f in enumerate(self.knobs.factors) if f == 1 or f <= most])
-
-
-def _shortest(fixed: Volume, moving: Volume) -> float:
-    """Shortest edge of either image in mm."""
-    return float(min(fixed.grid.extent_mm.min(), moving.grid.extent_mm.min()))
 
 
 _KNOBS = DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))

@@ -18,7 +18,7 @@ import torch
 from scipy import ndimage
 
 from atlassegfm.overlap import dice
-from atlassegfm.registration.discrete import LOOKS, DiscreteSearch, Look
+from atlassegfm.registration.discrete import DiscreteSearch, Look
 from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
@@ -41,7 +41,7 @@ AGAIN, FINE = 9, 2
 #: Ways at which surroundings are unlike so many times as much as at the best of them are given up, and all of them if
 #: the best one is so much worse than what the registration says.
 GIVEN_UP = 1.25
-#: How ways search (see `discrete.LOOKS`): at first far and wide only; on the fine level what is left are details.
+#: How ways search (see `DeformableSettings`): at first far and wide only; on the fine level what is left are details.
 FIRST_LOOKS, FINE_LOOKS = ((2, 3),), ((1, 1),)
 #: Greedy steps on either level.
 STEPS, FINE_STEPS = 20, 30
@@ -273,7 +273,7 @@ def _first(coarse: _Pair, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
     return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf), FIRST_LOOKS)
 
 
-def _farther(way: _Way, looks: Sequence[Look] = LOOKS) -> _Way:
+def _farther(way: _Way, looks: Sequence[Look] = _KNOBS.looks) -> _Way:
     """A search and some steps from where the way has come to."""
     u = way.pair.searched(way.matrix, way.u, looks)
     u = way.pair.level(way.matrix).forward(u, STEPS, _KNOBS).displacement
