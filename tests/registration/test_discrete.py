@@ -7,13 +7,10 @@ import pytest
 import torch
 
 from atlassegfm.registration import discrete
-from atlassegfm.registration.discrete import (
-    DiscreteSearch,
-    cheapest,
-    displacements,
-    match_costs,
-)
+from atlassegfm.registration.discrete import DiscreteSearch, cheapest, displacements, match_costs
+from atlassegfm.registration.discrete_kernels import FINENESS
 from atlassegfm.registration.grids import smooth
+from atlassegfm.registration.operators import operators
 from atlassegfm.volume import Grid, Volume
 
 CPU = torch.device("cpu")
@@ -42,11 +39,13 @@ def test_compiled_and_torch_agree(shape, reach):
     costs = match_costs(fixed, moving, seen, reach)
     plain = discrete._averaged(discrete._match_costs_torch(fixed, moving, seen, reach))
     assert costs.shape == (*shape[:2], (2 * reach + 1) ** 3, shape[2])
-    assert torch.allclose(costs, plain, atol=1e-5)
+    # Each of the three means is rounded.
+    assert costs.dtype == torch.uint16
+    assert torch.allclose(costs.float() / FINENESS, plain, atol=1.5 / FINENESS)
     near = 3 * torch.rand((3, *shape), generator=torch.Generator().manual_seed(2)) - 1.5
     for weight in (0.0, 0.02):
         chosen = cheapest(costs, near, weight, reach)
-        assert torch.equal(chosen, discrete._cheapest_torch(costs, near, weight, reach))
+        assert torch.equal(chosen, discrete._cheapest_torch(costs.float(), near, FINENESS * weight, reach))
         assert float(chosen.abs().max()) <= reach
 
 
@@ -54,7 +53,7 @@ def test_costs_are_in_the_order_of_the_displacements():
     fixed, shift = features((9, 9, 9), channels=8), (1, -2, 0)
     moving = torch.roll(fixed, shift, dims=(1, 2, 3))
     costs = match_costs(fixed, moving, torch.ones(9, 9, 9), 2)
-    best = displacements(2)[costs[4, 4, :, 4].argmin()]
+    best = displacements(2)[costs[4, 4, :, 4].int().argmin()]
     assert best.tolist() == list(shift)
 
 
@@ -75,6 +74,11 @@ def test_the_weight_holds_the_choice_near():
     free, held = cheapest(costs, near, 0.0, 2), cheapest(costs, near, 1e3, 2)
     assert torch.equal(held, near)
     assert not torch.equal(free, near)
+
+
+def test_where_nothing_speaks_for_a_displacement_there_is_none():
+    plain = torch.ones(12, 9, 8, 7)
+    assert not discrete._search(operators(CPU), plain, plain, torch.ones(9, 8, 7), 2).any()
 
 
 def scene(shape=(48, 44, 40), seed=4):

@@ -242,6 +242,9 @@ def register_deformable(
             own = piece and DiscreteSearch(piece.pair, piece.pair, device, settings.looks, settings.looked)
             looking = own or search(number + 1)
             begun = looking.displacement(start.matrix, begun)
+            # Its features and costs are as large as all that the steps need.
+            del own, looking
+            give_back_freed_memory()
         if not finest:
             two = level.both_ways(begun, iterations, settings)
             found, u = two.there, two.mean

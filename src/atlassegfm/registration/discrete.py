@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional as nnf
 
 from atlassegfm.registration import chains, discrete_kernels, kernels
+from atlassegfm.registration.discrete_kernels import FINENESS
 from atlassegfm.registration.grids import box_sum
 from atlassegfm.registration.level import DeformableSettings, Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
@@ -25,8 +26,9 @@ from atlassegfm.volume import Volume
 
 #: No look reaches farther than this part of the middle edge.
 REACH_PART = 0.15
-#: Weight of the squared distance (voxels) between choice and smooth version, round by round.
-WEIGHTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+#: Weight of the squared distance (voxels) between choice and smooth version, round by round. The first only decides
+#: between equal costs: where nothing speaks for a displacement there is none.
+WEIGHTS = (1e-6, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 #: Gaussian width that smooths the choice, in voxels.
 SMOOTHING = 1.5
 #: Rounds in which there and back are made each other's inverse.
@@ -130,13 +132,12 @@ def _search(ops: Operators, fixed: torch.Tensor, moving: torch.Tensor, seen: tor
 
 
 def _settled(ops: Operators, costs: torch.Tensor, u: torch.Tensor, reach: int) -> torch.Tensor:
-    """The choice after all rounds, the first of them being free; `u` is overwritten."""
-    weights = (0.0, *WEIGHTS)
+    """The choice after all rounds, the first of them being held to `u`, which is overwritten."""
     if costs.device.type == "cpu" and kernels.alone(costs.numel()):
         smoothing = window(u.shape[1:], SMOOTHING, inside=True)
-        chains.settled(costs.numpy(), np.array(weights, np.float32), reach, smoothing, u.numpy())
+        chains.settled(costs.numpy(), np.array(WEIGHTS, np.float32) * np.float32(FINENESS), reach, smoothing, u.numpy())
         return u
-    for weight in weights:
+    for weight in WEIGHTS:
         u = ops.smooth_inside(cheapest(costs, u, weight, reach), SMOOTHING)
     return u
 
@@ -147,7 +148,7 @@ def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, r
     Parameters
     ----------
     fixed, moving : torch.Tensor, shape (C, I, J, K)
-        Features on one grid.
+        Features on one grid, in [0, 1].
     seen : torch.Tensor, shape (I, J, K)
         Where `moving` is known; elsewhere a displacement costs what the voxel's others do on average.
     reach : int
@@ -156,13 +157,14 @@ def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, r
     Returns
     -------
     torch.Tensor, shape (I, J, (2 * reach + 1) ** 3, K)
-        Costs, displacements in the order of the axes, the last fastest.
+        Costs times `FINENESS`, displacements in the order of the axes, the last fastest. On a CPU they are uint16:
+        there are up to 343 for each voxel.
     """
     known = (seen > 0.5).float()
     if fixed.device.type != "cpu":
-        return _averaged(_match_costs_torch(fixed, moving, known, reach))
+        return FINENESS * _averaged(_match_costs_torch(fixed, moving, known, reach))
     _, ni, nj, nk = fixed.shape
-    costs = np.empty((ni, nj, (2 * reach + 1) ** 3, nk), np.float32)
+    costs = np.empty((ni, nj, (2 * reach + 1) ** 3, nk), np.uint16)
     arrays = [x.contiguous().numpy() for x in (fixed, *(nnf.pad(x, (reach, reach)) for x in (moving, known)))]
     kernels.run_slabs(discrete_kernels.match_costs, ni, costs.size, *arrays, reach, costs)
     for lines in (costs.reshape(1, ni, nj, -1), costs.reshape(ni, nj, 1, -1)):
@@ -172,6 +174,7 @@ def match_costs(fixed: torch.Tensor, moving: torch.Tensor, seen: torch.Tensor, r
 
 def cheapest(costs: torch.Tensor, near: torch.Tensor, weight: float, reach: int) -> torch.Tensor:
     """Per voxel the displacement (3, I, J, K) of least cost plus `weight` times its squared distance from `near`."""
+    weight *= FINENESS
     if costs.device.type != "cpu":
         return _cheapest_torch(costs, near, weight, reach)
     out = np.empty(near.shape, np.float32)

@@ -1,8 +1,9 @@
 """Compiled loops of the search over discrete displacements.
 
-Features are (C, I, J, K) and costs (I, J, D, K) float32, D counting the displacements of a cube of edge ``2 * reach +
-1`` with the last axis fastest: the innermost loops run along K, several voxels at a time. Slabs are planes of the first
-axis unless a kernel says otherwise.
+Features are (C, I, J, K) float32 in [0, 1]; costs are (I, J, D, K) uint16, which hold as many as there are in half the
+memory, `FINENESS` standing for 1. D counts the displacements of a cube of edge ``2 * reach + 1`` with the last axis
+fastest: the innermost loops run along K, several voxels at a time. Slabs are planes of the first axis unless a kernel
+says otherwise.
 """
 
 from __future__ import annotations
@@ -10,6 +11,15 @@ from __future__ import annotations
 import numpy as np
 
 from atlassegfm.compiled import compiled
+
+#: The cost of features that differ by 1 everywhere.
+FINENESS = 65535.0
+
+
+@compiled
+def _rounded(cost):  # noqa: ANN001, ANN202
+    # By way of 32 bits: straight to 16 the compiler takes one value at a time.
+    return np.uint16(np.int32(cost + np.float32(0.5)))
 
 
 @compiled
@@ -22,8 +32,9 @@ def match_costs(fixed, moving, seen, reach, costs, first, last):  # noqa: ANN001
     do on average.
     """
     channels, ni, nj, nk = fixed.shape
-    scale, one, third, half = np.float32(1.0 / channels), np.float32(1.0), np.float32(1.0 / 3.0), np.float32(0.5)
+    scale, one, third, half = np.float32(FINENESS / channels), np.float32(1.0), np.float32(1.0 / 3.0), np.float32(0.5)
     value, usual, known = np.empty(nk, np.float32), np.empty(nk, np.float32), np.empty(nk, np.float32)
+    line = np.empty((costs.shape[2], nk), np.float32)
     for i in range(first, last):
         for j in range(nj):
             usual[:], known[:] = np.float32(0.0), np.float32(0.0)
@@ -42,21 +53,21 @@ def match_costs(fixed, moving, seen, reach, costs, first, last):  # noqa: ANN001
                                 sees, cost = seen[a, b, c + k], value[k] * scale
                                 usual[k] += sees * cost
                                 known[k] += sees
-                                costs[i, j, at, k] = sees * cost - (one - sees)
+                                line[at, k] = sees * cost - (one - sees)
                         else:
-                            costs[i, j, at, :] = -one
+                            line[at, :] = -one
                         at += 1
             for k in range(nk):
                 usual[k] /= max(known[k], one)
             for at in range(costs.shape[2]):
                 for k in range(nk):
-                    cost = costs[i, j, at, k]
+                    cost = line[at, k]
                     value[k] = usual[k] if cost < 0.0 else cost
                 # While they are at hand: the mean with the neighbours along the last axis.
                 for k in range(1, nk - 1):
-                    costs[i, j, at, k] = third * (value[k - 1] + value[k] + value[k + 1])
-                costs[i, j, at, 0] = half * (value[0] + value[min(1, nk - 1)])
-                costs[i, j, at, nk - 1] = half * (value[max(0, nk - 2)] + value[nk - 1])
+                    costs[i, j, at, k] = _rounded(third * (value[k - 1] + value[k] + value[k + 1]))
+                costs[i, j, at, 0] = _rounded(half * (value[0] + value[min(1, nk - 1)]))
+                costs[i, j, at, nk - 1] = _rounded(half * (value[max(0, nk - 2)] + value[nk - 1]))
 
 
 @compiled
@@ -66,27 +77,33 @@ def average_lines(costs, first, last):  # noqa: ANN001, ANN201
     Slabs are the A * B lines.
     """
     _, count, across, size = costs.shape
-    before, own = np.empty(size, np.float32), np.empty(size, np.float32)
+    before, own = np.empty(size, np.uint16), np.empty(size, np.uint16)
     third, half = np.float32(1.0 / 3.0), np.float32(0.5)
     if count == 1:
         return
     for line in range(first, last):
         a, b = line // across, line % across
-        before[:] = costs[a, 0, b]
+        here, after = costs[a, 0, b], costs[a, 1, b]
+        before[:] = here
         for n in range(size):
-            costs[a, 0, b, n] = half * (before[n] + costs[a, 1, b, n])
+            here[n] = _rounded(half * (np.float32(before[n]) + np.float32(after[n])))
         for at in range(1, count - 1):
-            own[:] = costs[a, at, b]
+            here, after = costs[a, at, b], costs[a, at + 1, b]
+            own[:] = here
             for n in range(size):
-                costs[a, at, b, n] = third * (before[n] + own[n] + costs[a, at + 1, b, n])
+                here[n] = _rounded(third * (np.float32(before[n]) + np.float32(own[n]) + np.float32(after[n])))
             before, own = own, before
+        here = costs[a, count - 1, b]
         for n in range(size):
-            costs[a, count - 1, b, n] = half * (before[n] + costs[a, count - 1, b, n])
+            here[n] = _rounded(half * (np.float32(before[n]) + np.float32(here[n])))
 
 
 @compiled
 def cheapest(costs, near, weight, reach, out, first, last):  # noqa: ANN001, ANN201
-    """Displacement (3, I, J, K) of least cost plus `weight` times its squared distance from `near` (3, I, J, K)."""
+    """Displacement (3, I, J, K) of least cost plus `weight` times its squared distance from `near` (3, I, J, K).
+
+    `weight` is in the units of the costs.
+    """
     _, nj, _, nk = costs.shape
     edge = 2 * reach + 1
     away = np.empty((3, edge, nk), np.float32)
@@ -106,7 +123,7 @@ def cheapest(costs, near, weight, reach, out, first, last):  # noqa: ANN001, ANN
                         base[k] = away[0, a, k] + away[1, b, k]
                     for c in range(edge):
                         for k in range(nk):
-                            value = costs[i, j, at, k] + base[k] + away[2, c, k]
+                            value = np.float32(costs[i, j, at, k]) + base[k] + away[2, c, k]
                             less = value < least[k]
                             least[k] = value if less else least[k]
                             best[k] = at if less else best[k]
