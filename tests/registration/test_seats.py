@@ -39,9 +39,9 @@ def test_a_label_that_moved_is_looked_for_again_from_there():
     def seat(x, before, after):
         return Seat(STILL, np.array([x, 0.0, 0.0]), before, after, scan(), 0.9)
 
-    first, second = seat(8.0, 0.3, 0.2), seat(6.0, 0.19, 0.1)
+    first, second = seat(12.0, 0.3, 0.2), seat(6.0, 0.19, 0.1)
     found = seats._farther(first, label(), GRID, lambda own, carried, transform: second)
-    assert (found.moved_mm, found.before, found.after) == (14.0, 0.3, 0.1)
+    assert (found.moved_mm, found.before, found.after) == (18.0, 0.3, 0.1)
     assert seats._farther(first, label(), GRID, lambda own, carried, transform: None) is first
-    near = seat(3.0, 0.3, 0.2)
+    near = seat(8.0, 0.3, 0.2)
     assert seats._farther(near, label(), GRID, lambda own, carried, transform: second) is near

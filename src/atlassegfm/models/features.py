@@ -13,7 +13,7 @@ import edt
 import numpy as np
 from scipy import ndimage
 
-from atlassegfm.runtime import side_by_side
+from atlassegfm.runtime import compute_threads, side_by_side
 from atlassegfm.volume import bounding_box
 
 #: Scales of the smoothed intensities, in units of the cube root of the voxel volume.
@@ -37,11 +37,11 @@ def signed_distance(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     if not mask.any() or mask.all():
         far = np.float32(np.linalg.norm(np.array(mask.shape) * spacing))
         return np.full(mask.shape, -far if mask.any() else far, dtype=np.float32)
-    anisotropy = tuple(float(s) for s in spacing)
-    out = edt.edt(np.ascontiguousarray(~mask), anisotropy=anisotropy, black_border=False, parallel=1)
+    anisotropy, threads = tuple(float(s) for s in spacing), compute_threads()
+    out = edt.edt(np.ascontiguousarray(~mask), anisotropy=anisotropy, black_border=False, parallel=threads)
     # With a voxel of the other kind all around, as far as there is one, nothing beyond the box matters.
     box = bounding_box(mask, margin=1)
-    out[box] -= edt.edt(np.ascontiguousarray(mask[box]), anisotropy=anisotropy, black_border=False, parallel=1)
+    out[box] -= edt.edt(np.ascontiguousarray(mask[box]), anisotropy=anisotropy, black_border=False, parallel=threads)
     # edt measures between centres: half a voxel lies on each side of the border.
     half = 0.5 * float(np.min(spacing))
     return np.where(mask, out + half, out - half).astype(np.float32)

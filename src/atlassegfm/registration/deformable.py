@@ -245,7 +245,7 @@ def register_deformable(
             # Its features and costs are as large as all that the steps need.
             del own, looking
             give_back_freed_memory()
-        if not finest:
+        if number + 1 < settings.both_ways and not finest:
             two = level.both_ways(begun, iterations, settings)
             found, u = two.there, two.mean
             distance, apart_on = two.distance, fixed.grid

@@ -57,6 +57,8 @@ class DeformableSettings:
         largest displacement along an axis in those.
     looked : int
         A look of the discrete search at more voxels than this is left out.
+    both_ways : int
+        So many levels, the coarsest first and the finest never, are registered there and back.
     """
 
     factors: tuple[int, ...] = (4, 2, 1)
@@ -69,6 +71,7 @@ class DeformableSettings:
     edges: tuple[float, ...] = (0.0, 0.0, 0.0)
     looks: tuple[tuple[int, int], ...] = ((2, 3), (1, 2))
     looked: int = 1_000_000
+    both_ways: int = 2
 
     def of(self, levels: Sequence[int]) -> DeformableSettings:
         """The same for these of the levels."""

@@ -16,7 +16,7 @@ STARTS = 4
 FEWEST_VOXELS = 250_000
 #: A search for large displacements looks at no more voxels than this where time counts.
 FEW_LOOKED = 200_000
-#: The same for a search that then looks no farther than a voxel.
+#: The same where the labels fill but a part of the image.
 MORE_LOOKED = 450_000
 #: Levels with fewer voxels along the shortest edge of either image are left out.
 FEWEST = 10
@@ -77,7 +77,7 @@ class Plan:
 
 _KNOBS = DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))
 _QUICK = DeformableSettings(iterations=(60, 30, 10), edges=(0.5, 0.5, 0.5), looked=FEW_LOOKED)
-_NEAR = replace(_QUICK, iterations=(50, 20, 8), looks=((2, 3), (1, 1)), looked=MORE_LOOKED)
+_NEAR = replace(_QUICK, looked=MORE_LOOKED, both_ways=1)
 _TWO_LEVELS = replace(_QUICK, factors=(3, 1), iterations=(50, 15), edges=(0.5, 0.5))
 #: By quality.
 PLANS = {

@@ -17,8 +17,8 @@ from atlassegfm.volume import Grid, Volume, bounding_box
 TOUCHING = 0.25
 #: A label whose box fills so much of its image is what the registration of the whole image has looked at.
 LARGE = 0.1
-#: A label that was found farther away than this is looked for once more from there.
-AGAIN_MM = 5.0
+#: A label that was found farther away than this is looked for once more from there: the first starts lie all around.
+AGAIN_MM = 10.0
 
 #: Told the finished fraction.
 Tick = Callable[[float], None]
