@@ -47,11 +47,12 @@ def overlaps(result, truth):
 @pytest.mark.parametrize(("model", "seats"), [("none", False), ("builtin-trees", False), ("builtin-trees", True)])
 def test_a_prior_30_mm_off_is_not_good(model, seats):
     off, right, truth = segmented(model, seats)
-    found = overlaps(off, truth)
+    found, usual = overlaps(off, truth), overlaps(right, truth)
     for entry, other in zip(off.report["labels"], right.report["labels"], strict=True):
         if found[entry["value"]] < 0.5:
             assert entry["quality"]["word"] != "good", entry
-            assert entry["quality"]["score"] < other["quality"]["score"]
+            # A kidney of this phantom is lost with the right prior, too: there neither score can be the better one.
+            assert entry["quality"]["score"] < other["quality"]["score"] or usual[entry["value"]] < 0.5
     words = [entry["quality"]["word"] for entry in off.report["labels"]]
     if seats:
         # Some labels are found where they are.

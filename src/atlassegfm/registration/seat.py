@@ -40,11 +40,11 @@ STEP_ALONG = (1.0, 1.0, 0.9, 0.8)
 AGAIN, FINE = 9, 2
 #: Ways at which surroundings are unlike so many times as much as at the best of them are given up, and all of them if
 #: the best one is so much worse than what the registration says.
-GIVEN_UP = 1.4
+GIVEN_UP = 1.25
 #: How ways search (see `DeformableSettings`): at first far and wide only; on the fine level what is left are details.
 FIRST_LOOKS, FINE_LOOKS = ((2, 3),), ((1, 1),)
-#: Greedy steps of all ways at first, of those gone a second time, and on the fine level.
-FIRST_STEPS, STEPS, FINE_STEPS = 12, 20, 30
+#: Greedy steps on either level.
+STEPS, FINE_STEPS = 20, 30
 #: Surroundings in coarse voxels: those compared, and what is cut out of the fixed and of the moving image.
 NEAR, FIXED_MARGIN, MOVING_MARGIN = 2.0, 4.0, 8.0
 #: A seat has to be less unlike than what the registration says by so much, on both levels together: interpolation alone
@@ -270,13 +270,13 @@ def _first(coarse: _Pair, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
     pair = coarse.cut(Affine(np.linalg.inv(matrix))(there))
     if min(pair.fixed.grid.shape) < FEWEST_VOXELS:
         return None
-    return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf), FIRST_LOOKS, FIRST_STEPS)
+    return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf), FIRST_LOOKS)
 
 
-def _farther(way: _Way, looks: Sequence[Look] = _KNOBS.looks, steps: int = STEPS) -> _Way:
+def _farther(way: _Way, looks: Sequence[Look] = _KNOBS.looks) -> _Way:
     """A search and some steps from where the way has come to."""
     u = way.pair.searched(way.matrix, way.u, looks)
-    u = way.pair.level(way.matrix).forward(u, steps, _KNOBS).displacement
+    u = way.pair.level(way.matrix).forward(u, STEPS, _KNOBS).displacement
     return _Way(way.pair, way.matrix, u, way.pair.unlikeness(way.matrix, u, NEAR)[0])
 
 
