@@ -230,22 +230,22 @@ def register_deformable(
     u, last = start.displacement, levels[0][0].grid
     history = [start.history]
     distance, apart_on = start.distance, last
-    for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True)):
+    for number, ((fixed, moving), iterations) in enumerate(zip(levels[1:], settings.iterations[1:], strict=True), 1):
         give_back_freed_memory()
         u = upsampled(operators(device), u, last, fixed.grid)
-        finest = number + 2 == len(levels)
+        finest = number + 1 == len(levels)
         piece = piece_of(focus, (fixed, moving), start.matrix, u) if finest and focus is not None else None
         pair = piece.pair if piece else (fixed, moving)
-        level = Level(*pair, start.matrix, device, settings.edges[number + 1])
+        level = Level(*pair, start.matrix, device, settings.edges[number])
         begun = piece.part(u) if piece else u
         if search is not None:
             own = piece and DiscreteSearch(piece.pair, piece.pair, device, settings.looks, settings.looked)
-            looking = own or search(number + 1)
+            looking = own or search(number)
             begun = looking.displacement(start.matrix, begun)
             # Its features and costs are as large as all that the steps need.
             del own, looking
             give_back_freed_memory()
-        if number + 1 < settings.both_ways and not finest:
+        if number < settings.both_ways and not finest:
             two = level.both_ways(begun, iterations, settings)
             found, u = two.there, two.mean
             distance, apart_on = two.distance, fixed.grid
@@ -254,7 +254,7 @@ def register_deformable(
             u = piece.blended(u, found.displacement) if piece else found.displacement
         history.append(found.history)
         last = fixed.grid
-        tick((number + 1) / max(1, len(levels) - 1))
+        tick(number / max(1, len(levels) - 1))
     u, folding = unfolded(operators(device), u)
     field = Displacement.of_voxels(last, u.cpu().numpy())
     apart = Volume(distance.cpu().numpy() * np.float32(apart_on.spacing[0]), apart_on)

@@ -135,7 +135,9 @@ def _settled(ops: Operators, costs: torch.Tensor, u: torch.Tensor, reach: int) -
     """The choice after all rounds, the first of them being held to `u`, which is overwritten."""
     if costs.device.type == "cpu" and kernels.alone(costs.numel()):
         smoothing = window(u.shape[1:], SMOOTHING, inside=True)
-        chains.settled(costs.numpy(), np.array(WEIGHTS, np.float32) * np.float32(FINENESS), reach, smoothing, u.numpy())
+        # Rounded once, as in `cheapest`: the number of threads must not show.
+        weights = (FINENESS * np.array(WEIGHTS)).astype(np.float32)
+        chains.settled(costs.numpy(), weights, reach, smoothing, u.numpy())
         return u
     for weight in WEIGHTS:
         u = ops.smooth_inside(cheapest(costs, u, weight, reach), SMOOTHING)
