@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from atlassegfm.registration import initialise
 from atlassegfm.registration.initialise import StartSearch, _Correlator
 from atlassegfm.volume import Grid, Volume
 
@@ -46,6 +47,17 @@ def test_shifts_of_100_mm(fixed, shift):
 def test_turns_of_30_degrees(fixed, axis, angle):
     truth = rigid(axis, angle)
     assert best_error(fixed, moving_of(grid_of((5, 5, 5)), truth), truth) < CAPTURE_MM
+
+
+@pytest.mark.parametrize(("axis", "angle"), [("x", 45), ("y", -40)])
+def test_turns_beyond_the_poses(fixed, axis, angle, monkeypatch):
+    """They are looked at once more from the best of them."""
+    truth = rigid(axis, angle)
+    moving = moving_of(grid_of((5, 5, 5)), truth)
+    found = best_error(fixed, moving, truth)
+    assert found < 0.5 * CAPTURE_MM
+    monkeypatch.setattr(initialise, "ROUNDS", 0)
+    assert best_error(fixed, moving, truth) > 1.5 * found
 
 
 @pytest.mark.parametrize(("axis", "upper"), [(0, False), (1, True), (2, False)])

@@ -49,9 +49,9 @@ def test_the_organ_is_carried_nearer_and_the_other_label_stays(turn):
 def left_behind(similarity, levels=3):
     """A registration on its way that missed the organ altogether, and says so by its similarity."""
     settings = Settings(options={"quality": "best"}, focus=Focus.of(two_labels()))
-    search = Search(scan(SLID, seed=8), scan(), settings, PLANS["best"])
+    search = Search(scan(SLID, seed=8), scan(), settings, PLANS["best"], dof=0)
     search.levels, search.knobs = search.levels[-levels:], search.knobs.of(range(3 - levels, 3))
-    start = replace(search.found(0)[0], matrix=np.eye(4))
+    start = replace(search.found()[0], matrix=np.eye(4))
     still = Displacement(GRID, np.zeros((*GRID.shape, 3), np.float32))
     return search, start, Deformed(still, [[0.0]] * (levels - 1) + [[similarity]], 0.0, scan())
 

@@ -93,16 +93,14 @@ def deformable(fixed: Volume, moving: Volume, settings: Settings, *, dof: int = 
 def _deformable(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> RegistrationResult:
     options = OwnOptions(**settings.options)
     plan = PLANS[options.quality]
-    search = Search(fixed, moving, settings, replace(plan, seats=plan.seats and options.seats))
-    candidates = search.found(dof)
-    best = candidates[0]
+    search = Search(fixed, moving, settings, replace(plan, seats=plan.seats and options.seats), dof)
+    best = search.found()[0]
     if not best.score > 0:
         raise RegistrationError("atlas and query look alike nowhere in the place that the alignment gives them")
-    start = search.focused(candidates, dof)
-    bent, steering = search.steered(start, search.bent(start))
-    before = [start.before, *(values[0] for values in bent.history[1:])]
+    bent, steering = search.steered(best, search.bent(best))
+    before = [best.before, *(values[0] for values in bent.history[1:])]
     facts = {
-        "matrix": start.matrix.tolist(),
+        "matrix": best.matrix.tolist(),
         "attempts": search.attempts,
         "doubts": best.doubts,
         "inverse_consistency_percent": round(100 * best.apart, 3),
@@ -114,7 +112,7 @@ def _deformable(fixed: Volume, moving: Volume, settings: Settings, dof: int) -> 
         **steering,
     }
     warnings = [f"the registration looks wrong: {doubt}" for doubt in best.doubts]
-    chain = Transform((bent.field, Affine(start.matrix)))
+    chain = Transform((bent.field, Affine(best.matrix)))
     return RegistrationResult(chain, facts, search.clock.seconds, warnings, bent.apart)
 
 
@@ -134,7 +132,7 @@ def likeness(fixed: Volume, moving: Volume, settings: Settings) -> float:
     RegistrationError
         If no alignment was found.
     """
-    best = Search(fixed, moving, settings, PLANS["default"]).found(12)[0]
+    best = Search(fixed, moving, settings, PLANS["default"]).found()[0]
     return best.lncc - LIKENESS_APART * best.apart
 
 

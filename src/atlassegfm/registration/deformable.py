@@ -25,6 +25,8 @@ CANDIDATE_OVERLAP_POWER = 0.1
 CANDIDATE_BENDING = 0.3
 #: What the score of the start itself counts beside that.
 LINEAR_WEIGHT = 0.5
+#: What the labels' surroundings count beside them, where these are but a part of their image.
+UNLIKE_WEIGHT = 16.0
 
 #: How far the maps there and back may lie apart, as part of the image's size (cube root of its volume), before other
 #: starts are tried, and before the result is called doubtful; measured in docs/decisions/0007-failed-registrations.md.
@@ -62,6 +64,8 @@ class Candidate:
         Part of the smaller image that lies in the other one.
     linear : float
         Score of the start itself, before anything was bent.
+    unlike : float
+        How unlike the surroundings of the labels are (`surroundings`); 0 where that was not asked for.
     """
 
     matrix: np.ndarray
@@ -74,11 +78,15 @@ class Candidate:
     apart: float
     met: float
     linear: float
+    unlike: float = 0.0
 
     @property
     def rank(self) -> float:
-        """What candidates are chosen by: a little gain in bending does not make up for a start far behind."""
-        return self.score + LINEAR_WEIGHT * self.linear
+        """What candidates are chosen by: a little gain in bending does not make up for a start far behind.
+
+        Nor does it for surroundings of the labels that are not alike.
+        """
+        return self.score + LINEAR_WEIGHT * self.linear - UNLIKE_WEIGHT * self.unlike
 
     @property
     def convincing(self) -> bool:

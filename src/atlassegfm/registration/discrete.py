@@ -53,6 +53,8 @@ class DiscreteSearch:
         See `DeformableSettings`.
     most : int
         A look at more voxels than this is left out: with a reach of two they take half a kilobyte each.
+    features : torch.Tensor, optional
+        Those of the fine fixed image (`mind_ssc`), where they are known already.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class DiscreteSearch:
         device: torch.device,
         looks: Sequence[Look] = DeformableSettings.looks,
         most: int = DeformableSettings.looked,
+        features: torch.Tensor | None = None,
     ) -> None:
         self._fine, self._device, self._grid = fine, device, coarse[0].grid
         self._looks = [look for look in looks if self._grid.size <= most * look[0] ** 3]
         #: Of the last look, the finest: features are kept on no more voxels than are looked at.
         self._shape = self._shrunk(self._looks[-1][0]) if self._looks else (1, 1, 1)
-        self._fixed = _pooled(mind_ssc(torch.as_tensor(fine[0].data, device=device)), self._shape)
+        known = mind_ssc(torch.as_tensor(fine[0].data, device=device)) if features is None else features
+        self._fixed = _pooled(known, self._shape)
 
     def _shrunk(self, shrink: int) -> tuple[int, ...]:
         """Shape of the level when so many voxels along an axis become one."""

@@ -33,6 +33,11 @@ OVERLAP_POWER = 0.4
 ANGLES_DEG = (-30.0, -15.0, 15.0, 30.0)
 PAIR_ANGLE_DEG = 20.0
 SCALES = (0.85, 1.0, 1.15)
+#: Where the best of the usual poses is a turned one, all of them are looked at once more from there, so many times.
+ROUNDS = 3
+
+#: A rotation and a scale.
+Pose = tuple[Rotation, float]
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,18 @@ class Start:
     score: float
 
 
-def _rotations(wide: bool) -> list[tuple[Rotation, float]]:
-    """(rotation, scale) candidates: every scale upright, then rotations about one and two axes; or all right angles."""
-    if wide:
-        return [(rotation, 1.0) for rotation in Rotation.create_group("O") if rotation.magnitude() > 0.1]
-    out = [(Rotation.identity(), s) for s in SCALES]
-    out += [(Rotation.from_euler(axis, angle, degrees=True), 1.0) for axis in "xyz" for angle in ANGLES_DEG]
+def _usual(upright: Rotation) -> list[Pose]:
+    """Every scale upright, then rotations about one and two axes."""
+    out = [(upright, s) for s in SCALES]
+    out += [(Rotation.from_euler(axis, angle, degrees=True) * upright, 1.0) for axis in "xyz" for angle in ANGLES_DEG]
     for axes, signs in itertools.product(("xy", "xz", "yz"), itertools.product((-1, 1), repeat=2)):
-        out.append((Rotation.from_euler(axes, np.multiply(signs, PAIR_ANGLE_DEG), degrees=True), 1.0))
+        turn = Rotation.from_euler(axes, np.multiply(signs, PAIR_ANGLE_DEG), degrees=True)
+        out.append((turn * upright, 1.0))
     return out
+
+
+def _right_angles() -> list[Pose]:
+    return [(rotation, 1.0) for rotation in Rotation.create_group("O") if rotation.magnitude() > 0.1]
 
 
 def _turned(moving: Volume, directions: np.ndarray, spacing: float, about: np.ndarray) -> tuple[Volume, np.ndarray]:
@@ -66,6 +74,16 @@ def _turned(moving: Volume, directions: np.ndarray, spacing: float, about: np.nd
     image = torch.from_numpy(np.ascontiguousarray(moving.data, dtype=np.float32))[None]
     values, seen = CompiledOperators().warp(image, voxel_map(grid, moving.grid, about), still)
     return Volume(values[0].numpy(), grid), seen.numpy()
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A pose, its number among those it was looked at with, and the best alignment under it, as in `Start`."""
+
+    pose: Pose
+    number: int
+    matrix: np.ndarray
+    score: float
 
 
 class _Correlator:
@@ -102,10 +120,6 @@ class _Correlator:
         return float(score[at]), np.array(shift, dtype=float)
 
 
-def _poses(moving: Volume, wide: bool) -> list[np.ndarray]:
-    return [about(rotation.as_matrix() * scale, moving.grid.centre) for rotation, scale in _rotations(wide)]
-
-
 class StartSearch:
     """The search for starts of one pair: all poses are screened on few voxels, the best looked at again on more.
 
@@ -117,35 +131,34 @@ class StartSearch:
 
     def __init__(self, fixed: Volume, moving: Volume) -> None:
         self.fixed, self.moving = fixed, moving
-        usual, wide = (_poses(moving, wide) for wide in (False, True))
-        self.poses = usual + wide
-        self._usual = len(usual)
-        #: Numbers of all poses, best first.
-        self._order = [number for _, number in self._fit(range(len(self.poses)), SCREEN_VOXELS)]
+        upright = Rotation.identity()
+        self._usual, self._wide = (self._fitted(poses, SCREEN_VOXELS) for poses in (_usual(upright), _right_angles()))
+        #: Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie.
+        self.turned_fits_better = self._wide[0].score > self._usual[0].score
+        for _ in range(ROUNDS):
+            best = self._usual[0].pose[0]
+            if (best * upright.inv()).magnitude() < 1e-6:
+                break
+            # Then a turned header has as good a set of poses as an upright one. The best is among them again.
+            upright, self._usual = best, self._fitted(_usual(best), SCREEN_VOXELS)
 
-    def _fit(self, numbers: Sequence[int], voxels: int) -> list[tuple[Start, int]]:
-        """The best translation under each of the poses, with the pose's number; best first."""
+    def _fitted(self, poses: Sequence[Pose], voxels: int) -> list[_Fitted]:
+        """The best translation under each of the poses; best first."""
         fixed, moving = self.fixed, self.moving
         spacing = float(max(fixed.grid.extent_mm.max(), moving.grid.extent_mm.max()) / voxels)
         coarse, other = working_copy(fixed, spacing), working_copy(moving, spacing)
         directions = coarse.affine[:3, :3] / coarse.spacing
-        turned = [_turned(other, directions, spacing, self.poses[number]) for number in numbers]
+        maps = [about(rotation.as_matrix() * scale, moving.grid.centre) for rotation, scale in poses]
+        turned = [_turned(other, directions, spacing, one) for one in maps]
         correlator = _Correlator(coarse.data, np.max([mask.shape for _, mask in turned], axis=0))
         found = []
-        for number, (image, mask) in zip(numbers, turned, strict=True):
+        for number, (pose, one, (image, mask)) in enumerate(zip(poses, maps, turned, strict=True)):
             score, shift = correlator.best(image.data, mask)
             # fixed voxel -> turned frame voxel -> turned frame world -> moving world
             move = np.eye(4)
             move[:3, 3] = shift
-            found.append(
-                (Start(self.poses[number] @ image.affine @ move @ np.linalg.inv(coarse.affine), score), number)
-            )
-        return sorted(found, key=lambda one: -one[0].score)
-
-    @property
-    def turned_fits_better(self) -> bool:
-        """Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie."""
-        return self._order[0] >= self._usual
+            found.append(_Fitted(pose, number, one @ image.affine @ move @ np.linalg.inv(coarse.affine), score))
+        return sorted(found, key=lambda fit: -fit.score)
 
     def starts(self, keep: int, *, wide: bool = False) -> list[Start]:
         """Best coarse alignments, best first.
@@ -162,6 +175,7 @@ class StartSearch:
         list of Start
             Their matrices map fixed to moving world points, RAS+ mm.
         """
-        screened = [number for number in self._order if (number >= self._usual) == wide][: max(keep, SCREENED)]
+        screened = (self._wide if wide else self._usual)[: max(keep, SCREENED)]
         # In the order of the poses: the upright one comes first among equals.
-        return [start for start, _ in self._fit(sorted(screened), COARSE_VOXELS)[:keep]]
+        poses = [fit.pose for fit in sorted(screened, key=lambda fit: fit.number)]
+        return [Start(fit.matrix, fit.score) for fit in self._fitted(poses, COARSE_VOXELS)[:keep]]

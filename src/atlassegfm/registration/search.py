@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -15,17 +15,19 @@ from atlassegfm.errors import RegistrationError
 from atlassegfm.registration.copies import scaled_copy
 from atlassegfm.registration.deformable import Candidate, Deformed, register_deformable, try_candidates
 from atlassegfm.registration.discrete import DiscreteSearch
-from atlassegfm.registration.focus import refine
+from atlassegfm.registration.focus import Focus, refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
-from atlassegfm.registration.initialise import StartSearch
+from atlassegfm.registration.initialise import SCREENED, StartSearch
 from atlassegfm.registration.linear import Fit, affine_candidates
 from atlassegfm.registration.plans import STARTS, Plan
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.seat import Seat
 from atlassegfm.registration.seats import find_seats
 from atlassegfm.registration.steer import steered
+from atlassegfm.registration.surroundings import Surroundings
 from atlassegfm.registration.transform import Affine, Transform
 from atlassegfm.resampling import warp_labels
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Volume
 
 #: Voxels along the longest edge on the first linear level.
@@ -70,11 +72,16 @@ def linear_candidates(
     return fits, {"start_score": found[0].score, "linear_score": fits[0].score, "candidates": len(fits)}
 
 
+def narrow(focus: Focus | None, pair: tuple[Volume, Volume]) -> bool:
+    """Whether there are labels, and their surroundings are but a part of their image."""
+    return focus is not None and focus.labels is not None and focus.narrows(pair)
+
+
 class Search:
     """The search for the alignment that the deformable step begins with, and the story of it for the report."""
 
-    def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan) -> None:
-        self.settings, self.grid = settings, fixed.grid
+    def __init__(self, fixed: Volume, moving: Volume, settings: Settings, plan: Plan, dof: int = 12) -> None:
+        self.settings, self.grid, self.dof = settings, fixed.grid, dof
         self.clock, self.device = Clock(), torch.device(settings.device)
         self.plan = plan.suited(fixed, moving, settings.focus)
         #: Where the finest level is worked on; None: everywhere.
@@ -82,6 +89,8 @@ class Search:
         self.spacing = self.plan.spacing(fixed, moving)
         self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
         self.knobs = self.plan.fitting(fixed, moving)
+        #: Where the alignment matters more than elsewhere; None: nowhere, or the headers' positions are to be used.
+        self.focus = settings.focus if dof and narrow(settings.focus, (self.fixed, self.moving)) else None
         self.levels = [self.copies(factor) for factor in self.knobs.factors]
         self.clock.lap("working copies")
         self.attempts: list[dict[str, Any]] = []
@@ -110,17 +119,24 @@ class Search:
             return self.fixed, self.moving
         return tuple(working_copy(image, self.spacing * factor) for image in (self.fixed, self.moving))
 
-    def attempt(self, dof: int, *, wide: bool = False) -> list[Candidate]:
-        """Alignments from the usual or the wide starts, best first; ``dof=0``: the positions in the headers alone."""
+    def attempt(self, *, wide: bool = False) -> list[Candidate]:
+        """Alignments from the usual or the wide starts, or from the positions in the headers alone; best first."""
         fits, facts = [Fit(np.eye(4), 0.0)], {}
-        if dof:
+        if self.dof:
+            starts = SCREENED if self.focus else self.plan.starts
             fits, facts = linear_candidates(
-                self.starts, self.settings, self.clock, dof=dof, starts=self.plan.starts, wide=wide
+                self.starts, self.settings, self.clock, dof=self.dof, starts=starts, wide=wide
             )
+        if self.focus:
+            fits = refine([fit.matrix for fit in fits], (self.fixed, self.moving), self.focus)
+            fits = sorted(fits, key=lambda fit: -fit.score)[: self.plan.starts]
+            self.clock.lap("focus")
         self.settings.progress("deformable registration", 0.0)
         candidates = try_candidates(*self.levels[0], fits, self.knobs, self.device, self.discrete)
+        if self.focus:
+            candidates = self._by_labels(candidates)
         best = candidates[0]
-        starts = "headers" if dof == 0 else "wide" if wide else "usual"
+        starts = "headers" if self.dof == 0 else "wide" if wide else "usual"
         scores = [round(c.rank, 5) for c in candidates]
         self.attempts.append(
             {
@@ -134,22 +150,19 @@ class Search:
         self.clock.lap("candidates")
         return candidates
 
-    def found(self, dof: int) -> list[Candidate]:
+    def found(self) -> list[Candidate]:
         """The first attempt, or where that one does not convince, the better of it and one from wide starts."""
-        first = self.attempt(dof)
-        if not dof or (first[0].convincing and not self.starts.turned_fits_better):
+        first = self.attempt()
+        if not self.dof or (first[0].convincing and not self.starts.turned_fits_better):
             return first
-        return max((first, self.attempt(dof, wide=True)), key=lambda candidates: candidates[0].rank)
+        return max((first, self.attempt(wide=True)), key=lambda candidates: candidates[0].rank)
 
-    def focused(self, candidates: list[Candidate], dof: int) -> Candidate:
-        """The best of the candidates once they are refined on the surroundings of the labels."""
-        focus, pair = self.settings.focus, (self.fixed, self.moving)
-        if focus is None or not dof or not focus.narrows(pair):
-            return candidates[0]
-        fits = refine([c.matrix for c in candidates], pair, focus)
-        best = try_candidates(*self.levels[0], fits, self.knobs, self.device, self.discrete)[0]
-        self.clock.lap("focus")
-        return best
+    def _by_labels(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """The same, each told how unlike the labels' surroundings are under it; best first."""
+        around, grid = Surroundings.of_focus((self.fixed, self.moving), self.focus, self.device), self.levels[0][0].grid
+        unlike = side_by_side(lambda c: around.unlikeness_of(c.matrix, c.displacement, grid), candidates)
+        told = [replace(c, unlike=value) for c, value in zip(candidates, unlike, strict=True)]
+        return sorted(told, key=lambda candidate: -candidate.rank)
 
     def bent(self, start: Candidate) -> Deformed:
         """The deformable step from the best start."""

@@ -15,23 +15,17 @@ from itertools import product
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from atlassegfm.overlap import dice
-from atlassegfm.registration.discrete import DiscreteSearch, Look
-from atlassegfm.registration.grids import around, working_copy
-from atlassegfm.registration.level import DeformableSettings, Level, upsampled
-from atlassegfm.registration.mind import mind_ssc
+from atlassegfm.registration.discrete import Look
+from atlassegfm.registration.grids import around
+from atlassegfm.registration.level import DeformableSettings, upsampled
+from atlassegfm.registration.surroundings import COARSER, NEAR, VOXELS, Surroundings
 from atlassegfm.registration.transform import Affine, Displacement, Transform, voxel_displacement
 from atlassegfm.registration.unfold import unfolded
-from atlassegfm.resampling import resample_image
 from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume, bounding_box
 
-#: Voxels along the label's longest edge on the coarse level; the fine one has twice as many, if the scan has them.
-VOXELS = 28
-#: The coarse voxels are larger than the registration's finest ones by this factor at least.
-COARSER = 1.5
 #: Starts lie so far around the carried label along an axis, as part of its shortest edge, but no farther than this.
 STEP_PART, STEP_MM = 0.35, 18.0
 #: The same for starts aside along one, two and three axes at once.
@@ -45,8 +39,8 @@ GIVEN_UP = 1.25
 FIRST_LOOKS, FINE_LOOKS = ((2, 3),), ((1, 1),)
 #: Greedy steps on either level.
 STEPS, FINE_STEPS = 20, 30
-#: Surroundings in coarse voxels: those compared, and what is cut out of the fixed and of the moving image.
-NEAR, FIXED_MARGIN, MOVING_MARGIN = 2.0, 4.0, 8.0
+#: What is cut out of the fixed and of the moving image around the label, in coarse voxels.
+FIXED_MARGIN, MOVING_MARGIN = 4.0, 8.0
 #: A seat has to be less unlike than what the registration says by so much, on both levels together: interpolation alone
 #: makes 0.002.
 LEAST_GAIN = 0.003
@@ -106,57 +100,10 @@ class Seat:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
-    """Surroundings at one resolution: the fixed image, the moving image and the label's share of its voxels."""
-
-    fixed: Volume
-    moving: Volume
-    label: torch.Tensor
-    device: torch.device
-
-    @classmethod
-    def of(cls, fixed: Volume, moving: Volume, label: Volume, spacing: float, device: torch.device) -> _Pair:
-        fixed, moving = (v if _is(v, spacing) else working_copy(v, spacing) for v in (fixed, moving))
-        share = resample_image(label, moving.grid, antialias=True)
-        return cls(fixed, moving, torch.as_tensor(share.data, device=device), device)
-
-    @property
-    def kept(self) -> float:
-        """Part of the label that lies in voxels of which it has the half."""
-        return float(self.label[self.label >= 0.5].sum() / self.label.sum().clamp_min(1e-6))
-
-    def cut(self, points: np.ndarray) -> _Pair:
-        """The same with the fixed image cut down to `FIXED_MARGIN` around world points."""
-        return _Pair(around(self.fixed, points, FIXED_MARGIN), self.moving, self.label, self.device)
-
-    def level(self, matrix: np.ndarray) -> Level:
-        return Level(self.fixed, self.moving, matrix, self.device)
-
-    def searched(self, matrix: np.ndarray, u: torch.Tensor, looks: Sequence[Look]) -> torch.Tensor:
-        """The displacement that a search from `u` on finds."""
-        images = self.fixed, self.moving
-        return DiscreteSearch(images, images, self.device, looks).displacement(matrix, u)
-
-    def unlikeness(self, matrix: np.ndarray, u: torch.Tensor, near: float) -> tuple[float, np.ndarray]:
-        """How unlike both are within `near` voxels of the label under `u` and the matrix, and the label's mask there.
-
-        Infinite where nothing of the label is left.
-        """
-        level = self.level(matrix)
-        image, share = level.ops.warp(torch.stack([level.m, self.label]), level.to_moving, u)[0]
-        mask = share.cpu().numpy() >= 0.5
-        if not mask.any():
-            return np.inf, mask
-        difference = (mind_ssc(level.f) - mind_ssc(image)).square().mean(dim=0).cpu().numpy()
-        close = ndimage.distance_transform_edt(~mask) < near
-        return float(difference[close].mean(dtype=np.float64)), mask
-
-
-@dataclass(frozen=True, eq=False)
 class _Way:
     """One start and how far it has come: the coarse displacement in voxels of its pair, and how unlike both are."""
 
-    pair: _Pair
+    pair: Surroundings
     matrix: np.ndarray
     u: torch.Tensor
     unlike: float
@@ -195,7 +142,7 @@ class SeatSearch:
         step = min(STEP_MM, STEP_PART * float(extent.min()))
         starts = [_aside(self._forward.matrix, middles, step * np.array(d)) for d in _directions()]
         images = self._cut_out(label, there, [self._forward.matrix, *starts], here, spacing)
-        coarse = _Pair.of(*images, spacing, self._device)
+        coarse = Surroundings.of(*images, spacing, self._device)
         if min(coarse.fixed.grid.shape) < FEWEST_VOXELS or coarse.kept < FEWEST_KEPT:
             return None
         registered = self._registered(coarse, here)
@@ -221,13 +168,13 @@ class SeatSearch:
         own = Volume((label.data[box] > 0).astype(np.float32), label.grid.cropped(box))
         return fixed, moving, own
 
-    def _registered(self, coarse: _Pair, here: np.ndarray) -> _Way:
+    def _registered(self, coarse: Surroundings, here: np.ndarray) -> _Way:
         """What the registration says, as a way that has come to its end."""
-        pair, matrix = coarse.cut(here), self._forward.matrix
+        pair, matrix = coarse.cut(here, FIXED_MARGIN), self._forward.matrix
         u = self._told(pair, matrix)
         return _Way(pair, matrix, u, pair.unlikeness(matrix, u, NEAR)[0])
 
-    def _told(self, pair: _Pair, matrix: np.ndarray) -> torch.Tensor:
+    def _told(self, pair: Surroundings, matrix: np.ndarray) -> torch.Tensor:
         """The registration as a displacement in voxels of the pair's fixed image, to be followed by the matrix."""
         return torch.as_tensor(voxel_displacement(self._forward, matrix, pair.fixed.grid), device=self._device)
 
@@ -237,7 +184,7 @@ class SeatSearch:
         """The best of the ways on the fine level, if it convinces."""
         coarse = float(registered.pair.fixed.spacing[0])
         spacing = max(float(self._fixed.spacing[0]), coarse / 2.0)
-        fine = _Pair.of(*images, spacing, self._device)
+        fine = Surroundings.of(*images, spacing, self._device)
         near = NEAR * coarse / spacing
         own = _cut_alike(fine, registered)
         before = registered.unlike + own.unlikeness(registered.matrix, self._told(own, registered.matrix), near)[0]
@@ -265,9 +212,9 @@ def _aside(matrix: np.ndarray, middles: tuple[np.ndarray, np.ndarray], step: np.
     return out
 
 
-def _first(coarse: _Pair, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
+def _first(coarse: Surroundings, matrix: np.ndarray, there: np.ndarray) -> _Way | None:
     """A way from its start; None where that lies outside the fixed image."""
-    pair = coarse.cut(Affine(np.linalg.inv(matrix))(there))
+    pair = coarse.cut(Affine(np.linalg.inv(matrix))(there), FIXED_MARGIN)
     if min(pair.fixed.grid.shape) < FEWEST_VOXELS:
         return None
     return _farther(_Way(pair, matrix, pair.level(matrix).start, np.inf), FIRST_LOOKS)
@@ -280,7 +227,7 @@ def _farther(way: _Way, looks: Sequence[Look] = _KNOBS.looks) -> _Way:
     return _Way(way.pair, way.matrix, u, way.pair.unlikeness(way.matrix, u, NEAR)[0])
 
 
-def _refined(fine: _Pair, way: _Way, near: float) -> tuple[_Way, np.ndarray]:
+def _refined(fine: Surroundings, way: _Way, near: float) -> tuple[_Way, np.ndarray]:
     """The way on fine voxels, and the label's mask at its end."""
     pair = _cut_alike(fine, way)
     level = pair.level(way.matrix)
@@ -291,10 +238,9 @@ def _refined(fine: _Pair, way: _Way, near: float) -> tuple[_Way, np.ndarray]:
     return _Way(pair, way.matrix, u, unlike), mask
 
 
-def _cut_alike(fine: _Pair, way: _Way) -> _Pair:
+def _cut_alike(fine: Surroundings, way: _Way) -> Surroundings:
     """The fine pair, its fixed image over the field of view of the way's."""
-    fixed = around(fine.fixed, way.pair.fixed.grid.corners, 0.0)
-    return _Pair(fixed, fine.moving, fine.label, fine.device)
+    return fine.cut(way.pair.fixed.grid.corners, 0.0)
 
 
 def _there_and_back(way: _Way) -> tuple[Volume, float]:
@@ -312,8 +258,3 @@ def _there_and_back(way: _Way) -> tuple[Volume, float]:
 def _points(mask: Volume) -> np.ndarray:
     """World points (N, 3) of the non-zero voxels."""
     return mask.grid.to_world(np.argwhere(mask.data))
-
-
-def _is(image: Volume, spacing: float) -> bool:
-    """Whether the image has voxels of that size already."""
-    return bool(np.allclose(image.spacing, spacing, rtol=1e-6))
