@@ -78,12 +78,11 @@ def _turned(moving: Volume, directions: np.ndarray, spacing: float, about: np.nd
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A pose, its number among those it was looked at with, and the best alignment under it, as in `Start`."""
+    """A pose, its number among those it was looked at with, and the best alignment under it."""
 
     pose: Pose
     number: int
-    matrix: np.ndarray
-    score: float
+    start: Start
 
 
 class _Correlator:
@@ -134,7 +133,7 @@ class StartSearch:
         upright = Rotation.identity()
         self._usual, self._wide = (self._fitted(poses, SCREEN_VOXELS) for poses in (_usual(upright), _right_angles()))
         #: Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie.
-        self.turned_fits_better = self._wide[0].score > self._usual[0].score
+        self.turned_fits_better = self._wide[0].start.score > self._usual[0].start.score
         for _ in range(ROUNDS):
             best = self._usual[0].pose[0]
             if (best * upright.inv()).magnitude() < 1e-6:
@@ -157,8 +156,9 @@ class StartSearch:
             # fixed voxel -> turned frame voxel -> turned frame world -> moving world
             move = np.eye(4)
             move[:3, 3] = shift
-            found.append(_Fitted(pose, number, one @ image.affine @ move @ np.linalg.inv(coarse.affine), score))
-        return sorted(found, key=lambda fit: -fit.score)
+            start = Start(one @ image.affine @ move @ np.linalg.inv(coarse.affine), score)
+            found.append(_Fitted(pose, number, start))
+        return sorted(found, key=lambda fit: -fit.start.score)
 
     def starts(self, keep: int, *, wide: bool = False) -> list[Start]:
         """Best coarse alignments, best first.
@@ -178,4 +178,4 @@ class StartSearch:
         screened = (self._wide if wide else self._usual)[: max(keep, SCREENED)]
         # In the order of the poses: the upright one comes first among equals.
         poses = [fit.pose for fit in sorted(screened, key=lambda fit: fit.number)]
-        return [Start(fit.matrix, fit.score) for fit in self._fitted(poses, COARSE_VOXELS)[:keep]]
+        return [fit.start for fit in self._fitted(poses, COARSE_VOXELS)[:keep]]

@@ -20,7 +20,7 @@ from atlassegfm.overlap import dice
 from atlassegfm.registration.discrete import Look
 from atlassegfm.registration.grids import around
 from atlassegfm.registration.level import DeformableSettings, upsampled
-from atlassegfm.registration.surroundings import COARSER, NEAR, VOXELS, Surroundings
+from atlassegfm.registration.surroundings import NEAR, Surroundings, spacing_for
 from atlassegfm.registration.transform import Affine, Displacement, Transform, voxel_displacement
 from atlassegfm.registration.unfold import unfolded
 from atlassegfm.runtime import side_by_side
@@ -137,7 +137,7 @@ class SeatSearch:
         """
         there, here = _points(label), _points(carried)
         extent = np.ptp(there, axis=0) + label.spacing.max()
-        spacing = max(COARSER * float(self._fixed.spacing[0]), float(extent.max()) / VOXELS)
+        spacing = spacing_for(self._fixed, float(extent.max()))
         middles = here.mean(axis=0), there.mean(axis=0)
         step = min(STEP_MM, STEP_PART * float(extent.min()))
         starts = [_aside(self._forward.matrix, middles, step * np.array(d)) for d in _directions()]

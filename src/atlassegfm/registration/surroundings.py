@@ -31,6 +31,11 @@ NEAR = 2.0
 MOST_UNLIKE = 1.0
 
 
+def spacing_for(image: Volume, longest_mm: float) -> float:
+    """Voxel size in mm for labels of that longest edge, in an image of the registration's finest spacing."""
+    return max(COARSER * float(image.spacing[0]), longest_mm / VOXELS)
+
+
 @dataclass(frozen=True, eq=False)
 class Surroundings:
     """Both images at one resolution, and the share that labels have of the voxels of one of them.
@@ -75,8 +80,7 @@ class Surroundings:
         data = focus.labels.data > 0
         box = bounding_box(data, margin=1)
         labels = Volume(data[box].astype(np.float32), focus.labels.grid.cropped(box))
-        longest = float(np.max(labels.grid.extent_mm))
-        spacing = max(COARSER * float(pair[0].spacing[0]), longest / VOXELS)
+        spacing = spacing_for(pair[0], float(np.max(labels.grid.extent_mm)))
         return cls.of(*pair, labels, spacing, device, on_fixed=focus.on_fixed)
 
     @cached_property
@@ -110,9 +114,7 @@ class Surroundings:
         image, mask = self._carried(matrix, u)
         if not mask.any():
             return np.inf, mask
-        difference = (self.features - mind_ssc(image)).square().mean(dim=0).cpu().numpy()
-        close = ndimage.distance_transform_edt(~mask) < near
-        return float(difference[close].mean(dtype=np.float64)), mask
+        return _unlikeness(self.features, image, mask, near), mask
 
     def unlikeness_of(self, matrix: np.ndarray, displacement: torch.Tensor, grid: Grid) -> float:
         """The same for a displacement in voxels of another grid over the fixed image's field of view; at most 1.
@@ -120,15 +122,12 @@ class Surroundings:
         Nothing is computed for what lies farther from the label.
         """
         u = upsampled(self.level(matrix).ops, displacement, grid, self.fixed.grid)
-        box = bounding_box(self._carried(matrix, u)[1], margin=int(np.ceil(NEAR)) + 2)
+        image, mask = self._carried(matrix, u)
+        box = bounding_box(mask, margin=int(np.ceil(NEAR)) + 2)
         if box is None:
             return MOST_UNLIKE
-        part = replace(
-            self,
-            fixed=Volume(self.fixed.data[box], self.fixed.grid.cropped(box)),
-            label=self.label[box] if self.on_fixed else self.label,
-        )
-        return part.unlikeness(matrix, u[:, *box].contiguous(), NEAR)[0]
+        features = mind_ssc(torch.as_tensor(self.fixed.data[box], device=self.device))
+        return _unlikeness(features, image[box], mask[box], NEAR)
 
     def _carried(self, matrix: np.ndarray, u: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
         """The moving image under `u` and the matrix, and the label's mask on the fixed image's voxels."""
@@ -139,6 +138,13 @@ class Surroundings:
         else:
             image, share = level.ops.warp(torch.stack([level.m, self.label]), level.to_moving, u)[0]
         return image, share.cpu().numpy() >= 0.5
+
+
+def _unlikeness(features: torch.Tensor, image: torch.Tensor, mask: np.ndarray, near: float) -> float:
+    """Mean squared difference of the features and those of an image, within `near` voxels of the mask."""
+    difference = (features - mind_ssc(image)).square().mean(dim=0).cpu().numpy()
+    close = ndimage.distance_transform_edt(~mask) < near
+    return float(difference[close].mean(dtype=np.float64))
 
 
 def _is(image: Volume, spacing: float) -> bool:
