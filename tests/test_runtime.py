@@ -200,6 +200,22 @@ def test_one_thread_lasts_as_long_as_its_context():
     assert torch.get_num_threads() == before
 
 
+def test_pools_are_looked_for_once_more_when_modules_were_loaded(monkeypatch):
+    """Looking takes milliseconds, and work side by side asks for each item."""
+    pytest.importorskip("threadpoolctl")
+    for _ in range(2):
+        with runtime.one_thread():
+            pass
+    before = runtime._openmp.cache_info()
+    with runtime.one_thread():
+        pass
+    assert runtime._openmp.cache_info().misses == before.misses
+    monkeypatch.setitem(sys.modules, "loaded_later", SimpleNamespace())
+    with runtime.one_thread():
+        pass
+    assert runtime._openmp.cache_info().misses == before.misses + 1
+
+
 def test_threads_are_torchs_where_it_is_at_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(get_num_threads=lambda: 7))
     assert runtime.compute_threads() == 7

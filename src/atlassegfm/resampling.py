@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from scipy import ndimage
 
+from atlassegfm.axiswise import resampled_along_axes
 from atlassegfm.competition import LabelCompetition
 from atlassegfm.errors import InputError
 from atlassegfm.sampling import trilinear
@@ -20,6 +21,8 @@ from atlassegfm.volume import Grid, Volume, bounding_box
 PointMap = Callable[[np.ndarray], np.ndarray]
 #: Sample positions nearer than this (in voxels) to a voxel centre are that centre: makes identity exact.
 SNAP_VOXELS = 1e-6
+#: Where Gaussians end, in standard deviations.
+TRUNCATE = 3.0
 #: Voxels handled at a time, which bounds the memory that coordinates take.
 CHUNK_VOXELS = 2_000_000
 #: Standard deviation, in source voxels, of the kernel behind ``method="gaussian"``.
@@ -70,15 +73,11 @@ def antialiasing_sigma(factor: np.ndarray) -> np.ndarray:
     return 0.5 * np.sqrt(np.maximum(factor**2 - 1.0, 0.0))
 
 
-def _antialiased(volume: Volume, grid: Grid) -> np.ndarray:
-    """Blur along the source axes on which the target's voxels are larger, so that sampling does not alias."""
-    # Spacing of the target measured along the source's axes.
-    source_axes = volume.affine[:3, :3] / volume.spacing
+def _sigma(source: Grid, grid: Grid) -> np.ndarray:
+    """`antialiasing_sigma` per axis of the source, along which the voxels of `grid` are measured."""
+    source_axes = source.affine[:3, :3] / source.spacing
     target = np.abs(source_axes.T @ grid.affine[:3, :3]).max(axis=1)
-    factor = target / volume.spacing
-    sigma = antialiasing_sigma(factor)
-    data = volume.data.astype(np.float32, copy=False)
-    return data if sigma.max() < 1e-3 else ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=3.0)
+    return antialiasing_sigma(target / source.spacing)
 
 
 def resample_image(
@@ -109,8 +108,16 @@ def resample_image(
     Volume
         float32 data on `grid`. On the source's own grid without transform the values are bit-identical.
     """
-    source = _antialiased(volume, grid) if antialias else volume.data.astype(np.float32, copy=False)
-    return Volume(_sampled_through(source, volume.grid, grid, transform, fill), grid)
+    data, source = volume.data.astype(np.float32, copy=False), volume.grid
+    sigma = _sigma(source, grid) if antialias else np.zeros(3)
+    if sigma.max() < 1e-3:
+        return Volume(_sampled_through(data, source, grid, transform, fill), grid)
+    if transform is None:
+        out = resampled_along_axes(data, source, grid, sigma, truncate=TRUNCATE, snap=SNAP_VOXELS, fill=fill)
+        if out is not None:
+            return Volume(out, grid)
+    smooth = ndimage.gaussian_filter(data, sigma, mode="nearest", truncate=TRUNCATE)
+    return Volume(_sampled_through(smooth, source, grid, transform, fill), grid)
 
 
 def _probed(grid: Grid, source: Grid, transform: PointMap | None) -> tuple[list[np.ndarray], np.ndarray]:
@@ -170,7 +177,7 @@ def _smoothed(mask: np.ndarray) -> np.ndarray:
 
     Scaled so that as many voxels exceed one half as the mask has: a kernel alone shrinks what is convex.
     """
-    smooth = ndimage.gaussian_filter(mask, GAUSSIAN_SIGMA_VOXELS, mode="nearest", truncate=3.0)
+    smooth = ndimage.gaussian_filter(mask, GAUSSIAN_SIGMA_VOXELS, mode="nearest", truncate=TRUNCATE)
     count = np.count_nonzero(mask)
     border = np.partition(smooth, smooth.size - count, axis=None)[smooth.size - count]
     smooth = np.minimum(smooth * np.float32(0.5 / max(border, 1e-3)), 1.0)

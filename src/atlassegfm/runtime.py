@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import ModuleType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from atlassegfm.errors import InputError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +73,18 @@ def compute_threads() -> int:
 
 def one_thread() -> AbstractContextManager[object]:
     """Let the calling thread compute on one thread for as long as the context lasts, torch and scikit-learn alike."""
-    # Imported late: few commands need it.
-    from threadpoolctl import threadpool_limits
-
     # Torch sets the number of a new thread when it is first asked, which would undo the limit.
     compute_threads()
-    return threadpool_limits(1, user_api="openmp")
+    return _openmp(len(sys.modules)).limit(limits=1)
+
+
+@lru_cache(maxsize=1)
+def _openmp(modules: int) -> ThreadpoolController:
+    """OpenMP's pools in this process; looked for again once more `modules` are loaded, as that takes milliseconds."""
+    # Imported late: few commands need it.
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="openmp")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from atlassegfm.registration.deformable import (
 )
 from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.grids import working_copy
-from atlassegfm.registration.level import DeformableSettings
+from atlassegfm.registration.knobs import DeformableSettings
 from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.measures import jacobian_determinant
 from atlassegfm.registration.transform import Affine, Transform

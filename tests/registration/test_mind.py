@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from atlassegfm.registration import mind
 from atlassegfm.registration.grids import smooth
 from atlassegfm.registration.mind import PAIRS, mind_ssc
 
@@ -54,3 +55,9 @@ def test_the_number_of_threads_changes_nothing():
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("shape", [(9, 7, 40), (1, 9, 12), (20, 17, 1), (2, 2, 2), (1, 1, 1), (40, 38, 36)])
+def test_compiled_loops_give_the_bits_of_shifted_images(shape):
+    image = torch.rand(shape, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(mind._differences(image), mind.differences_by_shifts(image))

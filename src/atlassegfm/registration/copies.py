@@ -34,7 +34,11 @@ def clamped(image: Volume) -> Volume:
         low, high = float(image.data.min()), float(image.data.max())
     if not high > low:
         raise RegistrationError("expected an image with contrast, got a constant one")
-    return Volume(np.clip((image.data - low) / (high - low), 0.0, 1.0).astype(np.float32), image.grid)
+    # In place and in single precision: arrays of doubles as large as a scan cost more than all the rest.
+    out = image.data.astype(np.float32)
+    out -= np.float32(low)
+    out /= np.float32(high - low)
+    return Volume(np.clip(out, 0.0, 1.0, out=out), image.grid)
 
 
 def working_spacing(fixed: Volume, moving: Volume, voxels: int = TARGET_VOXELS) -> float:

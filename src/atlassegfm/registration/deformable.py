@@ -11,7 +11,8 @@ import torch
 from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.grids import gradient, lengths
-from atlassegfm.registration.level import DeformableSettings, Level, upsampled
+from atlassegfm.registration.knobs import DeformableSettings
+from atlassegfm.registration.level import Level, upsampled
 from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.operators import operators
 from atlassegfm.registration.piece import piece_of

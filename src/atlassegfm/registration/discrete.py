@@ -19,7 +19,8 @@ from torch.nn import functional as nnf
 from atlassegfm.registration import chains, discrete_kernels, kernels
 from atlassegfm.registration.discrete_kernels import FINENESS
 from atlassegfm.registration.grids import box_sum
-from atlassegfm.registration.level import DeformableSettings, Level, upsampled
+from atlassegfm.registration.knobs import DeformableSettings
+from atlassegfm.registration.level import Level, upsampled
 from atlassegfm.registration.mind import mind_ssc
 from atlassegfm.registration.operators import Operators, compose, window
 from atlassegfm.volume import Volume

@@ -15,6 +15,7 @@ import numpy as np
 
 from atlassegfm.registration.grids import around, working_copy
 from atlassegfm.registration.linear import Fit, LinearProblem, distinct, optimise
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Volume, bounding_box
 
 #: How far the surroundings reach beyond the labels' box.
@@ -95,7 +96,7 @@ def refine(matrices: Sequence[np.ndarray], pair: Pair, focus: Focus) -> list[Fit
     labelled, other = (float(parts[n].grid.extent_mm.max()) for n in ((0, 1) if focus.on_fixed else (1, 0)))
     spacing = max(labelled / VOXELS, other / MOST_VOXELS, float(pair[0].spacing[0]))
     problem = LinearProblem(*(working_copy(part, spacing) for part in parts))
-    fits = [optimise(problem, matrix, 6) for matrix in matrices]
+    fits = side_by_side(lambda matrix: optimise(problem, matrix, 6), matrices)
     # Where the parts hardly meet, the alignment stays what it is.
     return distinct(pair[0].grid, [fit if fit.score > -1.0 else Fit(fit.matrix, 0.0) for fit in fits])
 

@@ -19,6 +19,7 @@ from atlassegfm.registration.initialise import MIN_OVERLAP, OVERLAP_POWER, Start
 from atlassegfm.registration.linear_kernels import COLUMNS, mean_residual, moments, normal_equations
 from atlassegfm.registration.operators import CompiledOperators
 from atlassegfm.registration.transform import Affine, about
+from atlassegfm.runtime import side_by_side
 from atlassegfm.volume import Grid, Volume
 
 #: Residuals beyond this many robust standard deviations lose weight (Huber): other anatomy must not pull.
@@ -219,8 +220,8 @@ def affine_candidates(fixed: Volume, moving: Volume, starts: Sequence[Start], *,
     coarse = LinearProblem(*(working_copy(image, RIGID_COARSER * float(image.spacing[0])) for image in (fixed, moving)))
     # The starts may hold a scale: a help on the way to an affine, but no part of a rigid motion.
     matrices = [s.matrix if dof == 12 else _rigid_part(s.matrix, fixed.grid.centre) for s in starts]
-    fits = distinct(fixed.grid, (optimise(coarse, matrix, 6) for matrix in matrices))
-    fits = distinct(fixed.grid, (optimise(problem, fit.matrix, dof) for fit in fits))
+    fits = distinct(fixed.grid, side_by_side(lambda matrix: optimise(coarse, matrix, 6), matrices))
+    fits = distinct(fixed.grid, side_by_side(lambda fit: optimise(problem, fit.matrix, dof), fits))
     return sorted(fits, key=lambda f: -f.score)
 
 

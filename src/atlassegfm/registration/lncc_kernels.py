@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlassegfm.compiled import compiled
+from atlassegfm.compiled import compiled, compiled_exactly
 from atlassegfm.registration.kernels import convolve_padded, fill, neighbours
 
 
@@ -41,6 +41,16 @@ def lncc(f, m, seen, weights, noise, out, value, count, first, last):  # noqa: A
             for part in range(3):
                 _across_ring(back, part, weights, end, ni, windows[part])
             _pull(f, m, seen, windows, end, out)
+
+
+@compiled_exactly
+def mean(value, count):  # noqa: ANN001, ANN201
+    """The mean correlation from what `lncc` says of each plane."""
+    total, voxels = 0.0, 0.0
+    for plane in range(len(value)):
+        total += value[plane]
+        voxels += count[plane]
+    return total / max(voxels, 1.0)
 
 
 @compiled

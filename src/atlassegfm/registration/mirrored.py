@@ -12,7 +12,7 @@ from atlassegfm.registration.copies import scaled_copy, working_spacing
 from atlassegfm.registration.deformable import try_candidates
 from atlassegfm.registration.grids import coarse_copies, shortest_edge, working_copy
 from atlassegfm.registration.initialise import StartSearch
-from atlassegfm.registration.level import DeformableSettings
+from atlassegfm.registration.knobs import DeformableSettings
 from atlassegfm.registration.linear import affine_candidates
 from atlassegfm.registration.transform import sides_exchanged
 from atlassegfm.runtime import side_by_side

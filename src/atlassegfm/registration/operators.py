@@ -53,6 +53,9 @@ class Operators(Protocol):
     def longest(self, v: torch.Tensor) -> float:
         """Length of the longest of the vectors (3, I, J, K)."""
 
+    def chained(self, u: torch.Tensor) -> bool:
+        """Whether whole chains of operations on so small a displacement are best compiled as one call."""
+
     def step(
         self, u: torch.Tensor, force: torch.Tensor, length: float, smooth_update: float, smooth_field: float
     ) -> torch.Tensor | None:
@@ -79,14 +82,14 @@ class _Chained:
         """See `Operators`."""
         for _ in range(rounds):
             there, back = (
-                0.5 * (there - self.warp(back, _STILL, there)[0]),
-                0.5 * (back - self.warp(there, _STILL, back)[0]),
+                0.5 * (there - self.warp(back, STILL, there)[0]),
+                0.5 * (back - self.warp(there, STILL, back)[0]),
             )
         return there
 
 
 #: A matrix that moves nothing.
-_STILL = np.eye(4)
+STILL = np.eye(4)
 
 
 def operators(device: torch.device) -> Operators:
@@ -96,7 +99,7 @@ def operators(device: torch.device) -> Operators:
 
 def compose(ops: Operators, u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Displacement of (id + u) o (id + v)."""
-    return ops.warp(u, _STILL, v)[0].add_(v)
+    return ops.warp(u, STILL, v)[0].add_(v)
 
 
 #: Most steps of the fixed-point iteration that inverts a displacement, the part of each that is taken, and how many
@@ -186,6 +189,10 @@ class TorchOperators(_Chained):
         """See `Operators`."""
         return float(lengths(v).max())
 
+    def chained(self, u: torch.Tensor) -> bool:
+        """See `Operators`."""
+        return False
+
     smooth = staticmethod(smooth)
     smooth_inside = staticmethod(smooth_inside)
 
@@ -196,8 +203,8 @@ class CompiledOperators(_Chained):
     def warp(self, image: torch.Tensor, matrix: np.ndarray, shift: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Operators`."""
         out, seen = torch.empty(image.shape[0], *shift.shape[1:]), torch.empty(shift.shape[1:])
-        m = _rows(matrix)
-        source, *others = map(_array, (image, shift, out, seen))
+        m = rows(matrix)
+        source, *others = map(array, (image, shift, out, seen))
         kernels.run_slabs(kernels.warp, shift.shape[1], shift.numel(), source, m, *others)
         return out, seen
 
@@ -208,14 +215,14 @@ class CompiledOperators(_Chained):
         planes = f.shape[0]
         out, value, count = torch.empty(3, *f.shape), np.zeros(planes), np.zeros(planes)
         box = (np.float32(1.0),) * (radius + 1)
-        arrays = [*map(_array, (f, m, mask)), box, np.float32(noise), _array(out), value, count]
+        arrays = [*map(array, (f, m, mask)), box, np.float32(noise), array(out), value, count]
         kernels.run_slabs(lncc_kernels.lncc, planes, f.numel(), *arrays)
-        return float(value.sum() / max(count.sum(), 1.0)), out
+        return lncc_kernels.mean(value, count), out
 
     def edges(self, x: torch.Tensor) -> torch.Tensor:
         """See `Operators`."""
         out = torch.empty(x.shape)
-        kernels.run_slabs(kernels.edges, len(x), x.numel(), _array(x), _array(out))
+        kernels.run_slabs(kernels.edges, len(x), x.numel(), array(x), array(out))
         return out
 
     def smooth(self, x: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -229,35 +236,41 @@ class CompiledOperators(_Chained):
     def longest(self, v: torch.Tensor) -> float:
         """See `Operators`."""
         out = np.empty(v.shape[1], np.float32)
-        kernels.run_slabs(kernels.longest, len(out), v.numel(), _array(v), out)
+        kernels.run_slabs(kernels.longest, len(out), v.numel(), array(v), out)
         return float(np.sqrt(out.max()))
+
+    def chained(self, u: torch.Tensor) -> bool:
+        """See `Operators`."""
+        return kernels.alone(u.numel())
 
     def step(
         self, u: torch.Tensor, force: torch.Tensor, length: float, smooth_update: float, smooth_field: float
     ) -> torch.Tensor | None:
         """See `Operators`."""
-        if not kernels.alone(u.numel()) or min(smooth_update, smooth_field) <= 0:
+        if not self.chained(u) or min(smooth_update, smooth_field) <= 0:
             return super().step(u, force, length, smooth_update, smooth_field)
         windows = [window(u.shape[1:], s, inside=i) for s, i in ((smooth_update, False), (smooth_field, True))]
         out = torch.empty(u.shape)
-        found = chains.step(_array(u), _array(force), length, _rows(_STILL), *windows, _array(out))
+        found = chains.step(array(u), array(force), length, rows(STILL), *windows, array(out))
         return out if found else None
 
     def reconciled(self, there: torch.Tensor, back: torch.Tensor, rounds: int) -> torch.Tensor:
         """See `Operators`."""
-        if not kernels.alone(there.numel()):
+        if not self.chained(there):
             return super().reconciled(there, back, rounds)
         out = there.clone(memory_format=torch.contiguous_format)
         other = back.clone(memory_format=torch.contiguous_format)
-        chains.reconciled(out.numpy(), other.numpy(), _rows(_STILL), rounds)
+        chains.reconciled(out.numpy(), other.numpy(), rows(STILL), rounds)
         return out
 
 
-def _rows(matrix: np.ndarray) -> np.ndarray:
+def rows(matrix: np.ndarray) -> np.ndarray:
+    """The rows (3, 4) of a matrix (4, 4) that compiled loops take."""
     return np.ascontiguousarray(matrix[:3], dtype=np.float32)
 
 
-def _array(x: torch.Tensor) -> np.ndarray:
+def array(x: torch.Tensor) -> np.ndarray:
+    """A tensor's values as compiled loops take them, one after the other; not copied where they lie so."""
     return x.contiguous().numpy()
 
 
@@ -281,8 +294,8 @@ def _convolved(x: torch.Tensor, weights: tuple[np.float32, ...], norms: tuple[np
     between, out = np.empty(x.shape, np.float32), np.empty(x.shape, np.float32)
     slabs = x.shape[0] * x.shape[1]
     if kernels.alone(x.numel()):
-        chains.convolve(_array(x), weights, norms, between, out)
+        chains.convolve(array(x), weights, norms, between, out)
         return torch.from_numpy(out)
-    kernels.run_slabs(kernels.convolve_planes, slabs, x.numel(), _array(x), weights, norms[1], norms[2], between)
+    kernels.run_slabs(kernels.convolve_planes, slabs, x.numel(), array(x), weights, norms[1], norms[2], between)
     kernels.run_slabs(kernels.convolve_across, slabs, x.numel(), between, weights, norms[0], out)
     return torch.from_numpy(out)

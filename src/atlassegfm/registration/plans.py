@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from atlassegfm.registration.copies import working_spacing
 from atlassegfm.registration.focus import Focus
 from atlassegfm.registration.grids import shortest_edge
-from atlassegfm.registration.level import DeformableSettings
+from atlassegfm.registration.knobs import DeformableSettings
 from atlassegfm.volume import Volume
 
 #: Starts refined by the linear step.

@@ -87,7 +87,7 @@ class Search:
         #: Where the finest level is worked on; None: everywhere.
         self.within = settings.focus if self.plan.piece else None
         self.spacing = self.plan.spacing(fixed, moving)
-        self.fixed, self.moving = scaled_copy(fixed, self.spacing), scaled_copy(moving, self.spacing)
+        self.fixed, self.moving = side_by_side(lambda image: scaled_copy(image, self.spacing), (fixed, moving))
         self.knobs = self.plan.fitting(fixed, moving)
         #: Where the alignment matters more than elsewhere; None: nowhere, or the headers' positions are to be used.
         self.focus = settings.focus if dof and narrow(settings.focus, (self.fixed, self.moving)) else None
@@ -117,7 +117,7 @@ class Search:
         """Working copies with voxels of `factor` times the finest ones."""
         if factor == 1:
             return self.fixed, self.moving
-        return tuple(working_copy(image, self.spacing * factor) for image in (self.fixed, self.moving))
+        return tuple(side_by_side(lambda image: working_copy(image, self.spacing * factor), (self.fixed, self.moving)))
 
     def attempt(self, *, wide: bool = False) -> list[Candidate]:
         """Alignments from the usual or the wide starts, or from the positions in the headers alone; best first."""

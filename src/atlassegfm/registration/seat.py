@@ -19,7 +19,8 @@ import torch
 from atlassegfm.overlap import dice
 from atlassegfm.registration.discrete import Look
 from atlassegfm.registration.grids import around
-from atlassegfm.registration.level import DeformableSettings, upsampled
+from atlassegfm.registration.knobs import DeformableSettings
+from atlassegfm.registration.level import upsampled
 from atlassegfm.registration.surroundings import NEAR, Surroundings, spacing_for
 from atlassegfm.registration.transform import Affine, Displacement, Transform, voxel_displacement
 from atlassegfm.registration.unfold import unfolded
