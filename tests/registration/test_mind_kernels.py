@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -29,6 +29,6 @@ def written_out(image):
 def test_slabs_give_what_the_definition_says(edges):
     image = np.random.default_rng(0).random(SHAPE).astype(np.float32)
     out = np.full((len(PAIRS), *SHAPE), np.nan, np.float32)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         self_similarities(image, np.array(PAIRS), out, first, last)
     np.testing.assert_allclose(out, written_out(image), atol=1e-6)
