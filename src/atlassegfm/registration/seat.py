@@ -31,6 +31,8 @@ from atlassegfm.volume import Grid, Volume, bounding_box
 STEP_PART, STEP_MM = 0.35, 18.0
 #: The same for starts aside along one, two and three axes at once.
 STEP_ALONG = (1.0, 1.0, 0.9, 0.8)
+#: Axes along which starts lie aside at once, at most; fewer where a seat has been found already.
+ASIDE, ASIDE_AGAIN = 3, 2
 #: Ways that are gone a second time, and those of them that are taken to the fine level.
 AGAIN, FINE = 9, 2
 #: Ways at which surroundings are unlike so many times as much as at the best of them are given up, and all of them if
@@ -126,7 +128,7 @@ class SeatSearch:
     def __init__(self, fixed: Volume, moving: Volume, forward: Transform, device: torch.device) -> None:
         self._fixed, self._moving, self._forward, self._device = fixed, moving, forward, device
 
-    def find(self, label: Volume, carried: Volume) -> Seat | None:
+    def find(self, label: Volume, carried: Volume, *, again: bool = False) -> Seat | None:
         """A better place for a label, or None if none was found.
 
         Parameters
@@ -135,13 +137,16 @@ class SeatSearch:
             The label on the moving image's own grid: non-zero inside, some voxels at least.
         carried : Volume
             What the registration made of it on the fixed image's own grid, not empty.
+        again : bool
+            Whether `forward` is a seat that was found before: it is nearer than a registration of the whole image.
         """
         there, here = _points(label), _points(carried)
         extent = np.ptp(there, axis=0) + label.spacing.max()
         spacing = spacing_for(self._fixed, float(extent.max()))
         middles = here.mean(axis=0), there.mean(axis=0)
         step = min(STEP_MM, STEP_PART * float(extent.min()))
-        starts = [_aside(self._forward.matrix, middles, step * np.array(d)) for d in _directions()]
+        directions = _directions(ASIDE_AGAIN if again else ASIDE)
+        starts = [_aside(self._forward.matrix, middles, step * np.array(d)) for d in directions]
         images = self._cut_out(label, there, [self._forward.matrix, *starts], here, spacing)
         coarse = Surroundings.of(*images, spacing, self._device)
         if min(coarse.fixed.grid.shape) < FEWEST_VOXELS or coarse.kept < FEWEST_KEPT:
@@ -201,9 +206,10 @@ class SeatSearch:
         return Seat(Transform((field, Affine(end.matrix))), shift, before, after, *_there_and_back(way))
 
 
-def _directions() -> list[tuple[float, float, float]]:
-    """The place itself and the 26 around it."""
-    return [tuple(STEP_ALONG[np.count_nonzero(d)] * float(x) for x in d) for d in product((-1, 0, 1), repeat=3)]
+def _directions(most: int) -> list[tuple[float, float, float]]:
+    """The place itself and those of the 26 around it that lie aside along so many axes at most."""
+    places = [d for d in product((-1, 0, 1), repeat=3) if np.count_nonzero(d) <= most]
+    return [tuple(STEP_ALONG[np.count_nonzero(d)] * float(x) for x in d) for d in places]
 
 
 def _aside(matrix: np.ndarray, middles: tuple[np.ndarray, np.ndarray], step: np.ndarray) -> np.ndarray:

@@ -54,7 +54,9 @@ def find_seats(
 
     def search(label: Volume, carried: Volume, transform: Transform) -> Seat | None:
         # Where nothing of a label has arrived there is nowhere to begin.
-        return SeatSearch(*copies, transform, device).find(label, carried) if carried.data.any() else None
+        if not carried.data.any():
+            return None
+        return SeatSearch(*copies, transform, device).find(label, carried, again=transform is not forward)
 
     wanted, seats = movable(labels), {}
     for number, value in enumerate(wanted):
