@@ -76,9 +76,9 @@ class Plan:
 
 
 _KNOBS = DeformableSettings(iterations=(100, 60, 15), edges=(0.0, 0.5, 0.5))
-_QUICK = DeformableSettings(iterations=(60, 30, 10), edges=(0.5, 0.5, 0.5), looked=FEW_LOOKED)
+_QUICK = DeformableSettings(iterations=(60, 20, 10), edges=(0.5, 0.5, 0.5), looked=FEW_LOOKED)
 _NEAR = replace(_QUICK, looked=MORE_LOOKED, both_ways=1)
-_TWO_LEVELS = replace(_QUICK, factors=(3, 1), iterations=(50, 15), edges=(0.5, 0.5))
+_TWO_LEVELS = replace(_QUICK, factors=(3, 1), iterations=(10, 15), edges=(0.5, 0.5))
 #: By quality.
 PLANS = {
     "fast": Plan(
@@ -87,7 +87,7 @@ PLANS = {
         coarser=1.55,
         piece=True,
         narrow=Plan(2, _NEAR, coarser=1.3, piece=True),
-        flat=Plan(3, _TWO_LEVELS, coarser=1.25, piece=True),
+        flat=Plan(4, _TWO_LEVELS, coarser=1.25, piece=True),
     ),
     "default": Plan(STARTS, _KNOBS),
     "best": Plan(STARTS, replace(_KNOBS, iterations=(100, 60, 40)), seats=True),
