@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atlassegfm.registration import initialise
-from atlassegfm.registration.initialise import StartSearch, _Correlator
+from atlassegfm.registration.initialise import PART_VOXELS, StartSearch, _Correlator
 from atlassegfm.volume import Grid, Volume
 
 from .phantoms import apply, body_points, grid_of, moving_of, rigid, scan
@@ -135,3 +135,10 @@ def test_every_shift_is_found_whichever_image_is_larger(size, at):
     score, shift = _Correlator(fixed, np.array(moving.shape)).best(moving, mask)
     assert shift.tolist() == corner
     assert score > 0.5
+
+
+def test_voxels_for_parts_find_where_a_part_lies(fixed):
+    at = np.array([-20.0, 15.0, 10.0])
+    part = scaled(moving_of(grid_of((5, 5, 5), (60, 60, 60), centre=at), np.eye(4)))
+    start = StartSearch(fixed, part, PART_VOXELS).starts(1)[0]
+    assert np.linalg.norm(apply(start.matrix, at[None]) - at) < 5.0

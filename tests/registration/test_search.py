@@ -8,10 +8,12 @@ import torch
 
 from atlassegfm.registration.deformable import UNLIKE_WEIGHT, Candidate
 from atlassegfm.registration.focus import Focus
+from atlassegfm.registration.linear import Fit
 from atlassegfm.registration.plans import PLANS
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.search import Search, narrow
-from sliding import GRID, SLID, label, scan
+from atlassegfm.registration.transform import Affine
+from sliding import GRID, MIDDLE, SLID, label, scan
 
 
 def search(focus, dof=12):
@@ -57,3 +59,29 @@ def test_labels_decide_where_they_are_but_a_part_of_their_image():
     assert not narrow(Focus(Focus.of(label()).corners), pair)
     # Positions in headers are what was asked for.
     assert search(Focus.of(label()), dof=0).focus is None
+
+
+def test_the_surroundings_of_labels_propose_starts_of_their_own():
+    found = search(Focus.of(label()))
+    others = [Fit(np.eye(4), 0.5)]
+    fits = found._aimed(others)
+    assert 1 <= len(fits) <= found.plan.aimed
+    # The organ slid; where it is now is what the surroundings of the label find, not where the body lies.
+    place = Affine(fits[0].matrix)(MIDDLE + SLID)
+    assert np.linalg.norm(place - MIDDLE) < 4.0
+    # What others have found is not proposed once more.
+    again = found._aimed([*others, *fits])
+    assert not any(np.array_equal(a.matrix, b.matrix) for a in again for b in fits)
+    found.plan = replace(found.plan, aimed=0)
+    assert found._aimed(others) == []
+
+
+def test_starts_of_the_labels_are_tried_beside_those_of_the_images(monkeypatch):
+    found = search(Focus.of(label()))
+    own = Fit(shifted(-SLID), 0.5)
+    monkeypatch.setattr(found, "_aimed", lambda others: [own])
+    tried = found.attempt()
+    assert any(np.array_equal(candidate.matrix, own.matrix) for candidate in tried)
+    # Turns by right angles are for headers that lie, and are asked alone.
+    tried = found.attempt(wide=True)
+    assert not any(np.array_equal(candidate.matrix, own.matrix) for candidate in tried)

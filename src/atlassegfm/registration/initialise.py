@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,10 +22,11 @@ from atlassegfm.registration.operators import CompiledOperators
 from atlassegfm.registration.transform import Affine, about
 from atlassegfm.volume import Grid, Volume
 
-#: Coarse voxels along the longest axis of the larger image.
-COARSE_VOXELS = 28
-#: The same for the first look at all poses, and how many of them are looked at again.
-SCREEN_VOXELS = 16
+#: Voxels along the longest axis of the larger image: for the first look at all poses, and for the second.
+VOXELS = (16, 28)
+#: The same where one of the images is but a part.
+PART_VOXELS = (24, 40)
+#: How many poses are looked at again.
 SCREENED = 10
 #: Translations that leave less than this part of the smaller image in common are not considered.
 MIN_OVERLAP = 0.25
@@ -126,20 +128,38 @@ class StartSearch:
     ----------
     fixed, moving : Volume
         Images scaled to [0, 1].
+    voxels : (int, int)
+        Along the longest axis of the larger image: for the first look at all poses, and for the second.
     """
 
-    def __init__(self, fixed: Volume, moving: Volume) -> None:
+    def __init__(self, fixed: Volume, moving: Volume, voxels: tuple[int, int] = VOXELS) -> None:
         self.fixed, self.moving = fixed, moving
-        upright = Rotation.identity()
-        self._usual, self._wide = (self._fitted(poses, SCREEN_VOXELS) for poses in (_usual(upright), _right_angles()))
-        #: Whether a turn by right angles brings the images closer than any of the usual poses: the header may lie.
-        self.turned_fits_better = self._wide[0].start.score > self._usual[0].start.score
+        self._first, self._second = voxels
+
+    @cached_property
+    def _upright(self) -> list[_Fitted]:
+        return self._fitted(_usual(Rotation.identity()), self._first)
+
+    @cached_property
+    def _usual(self) -> list[_Fitted]:
+        """The usual poses, but from the best of them on: a turned header has as good a set as an upright one."""
+        upright, usual = Rotation.identity(), self._upright
         for _ in range(ROUNDS):
-            best = self._usual[0].pose[0]
+            best = usual[0].pose[0]
             if (best * upright.inv()).magnitude() < 1e-6:
                 break
-            # Then a turned header has as good a set of poses as an upright one. The best is among them again.
-            upright, self._usual = best, self._fitted(_usual(best), SCREEN_VOXELS)
+            # The best is among them again.
+            upright, usual = best, self._fitted(_usual(best), self._first)
+        return usual
+
+    @cached_property
+    def _wide(self) -> list[_Fitted]:
+        return self._fitted(_right_angles(), self._first)
+
+    @property
+    def turned_fits_better(self) -> bool:
+        """Whether a turn by right angles brings the images closer than any usual pose: the header may lie."""
+        return self._wide[0].start.score > self._upright[0].start.score
 
     def _fitted(self, poses: Sequence[Pose], voxels: int) -> list[_Fitted]:
         """The best translation under each of the poses; best first."""
@@ -178,4 +198,4 @@ class StartSearch:
         screened = (self._wide if wide else self._usual)[: max(keep, SCREENED)]
         # In the order of the poses: the upright one comes first among equals.
         poses = [fit.pose for fit in sorted(screened, key=lambda fit: fit.number)]
-        return [fit.start for fit in self._fitted(poses, COARSE_VOXELS)[:keep]]
+        return [fit.start for fit in self._fitted(poses, self._second)[:keep]]

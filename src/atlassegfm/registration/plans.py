@@ -12,6 +12,8 @@ from atlassegfm.volume import Volume
 
 #: Starts refined by the linear step.
 STARTS = 4
+#: Starts that the surroundings of the labels propose.
+AIMED = 2
 #: A finest level is made coarser for speed as long as it keeps so many voxels.
 FEWEST_VOXELS = 250_000
 #: A search for large displacements looks at no more voxels than this where time counts.
@@ -43,6 +45,9 @@ class Plan:
         Whether the map is then steered towards the places where labels were found one by one (`steer`).
     piece : bool
         Whether the finest level is worked on around the labels alone (`piece`).
+    aimed : int
+        Starts found on the surroundings of the labels alone that are tried beside these, where the surroundings are but
+        a part of their image.
     narrow, flat : Plan, optional
         What takes this one's place where the labels fill but a part of their image (`NARROW`), and for flat images
         (`FLAT`).
@@ -53,6 +58,7 @@ class Plan:
     coarser: float = 1.0
     seats: bool = False
     piece: bool = False
+    aimed: int = 0
     narrow: Plan | None = None
     flat: Plan | None = None
 
@@ -87,8 +93,8 @@ PLANS = {
         coarser=1.55,
         piece=True,
         narrow=Plan(2, _NEAR, coarser=1.3, piece=True),
-        flat=Plan(4, _TWO_LEVELS, coarser=1.25, piece=True),
+        flat=Plan(3, _TWO_LEVELS, coarser=1.25, piece=True, aimed=1),
     ),
-    "default": Plan(STARTS, _KNOBS),
-    "best": Plan(STARTS, replace(_KNOBS, iterations=(100, 60, 40)), seats=True),
+    "default": Plan(STARTS, _KNOBS, aimed=AIMED),
+    "best": Plan(STARTS, replace(_KNOBS, iterations=(100, 60, 40)), seats=True, aimed=AIMED),
 }

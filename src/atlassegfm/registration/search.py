@@ -17,8 +17,8 @@ from atlassegfm.registration.deformable import Candidate, Deformed, register_def
 from atlassegfm.registration.discrete import DiscreteSearch
 from atlassegfm.registration.focus import Focus, refine
 from atlassegfm.registration.grids import coarse_copies, working_copy
-from atlassegfm.registration.initialise import SCREENED, StartSearch
-from atlassegfm.registration.linear import Fit, affine_candidates
+from atlassegfm.registration.initialise import PART_VOXELS, SCREENED, StartSearch
+from atlassegfm.registration.linear import Fit, affine_candidates, distinct
 from atlassegfm.registration.plans import STARTS, Plan
 from atlassegfm.registration.result import Settings
 from atlassegfm.registration.seat import Seat
@@ -32,6 +32,8 @@ from atlassegfm.volume import Volume
 
 #: Voxels along the longest edge on the first linear level.
 LINEAR_VOXELS = 40
+#: Starts on the labels' surroundings that are fitted before they are chosen from.
+AIMED_SCREENED = 6
 #: Most voxels of a level whose features are taken; they are 50 bytes each, three times over.
 MOST_FEATURES = 3_000_000
 
@@ -128,8 +130,9 @@ class Search:
                 self.starts, self.settings, self.clock, dof=self.dof, starts=starts, wide=wide
             )
         if self.focus:
-            fits = refine([fit.matrix for fit in fits], (self.fixed, self.moving), self.focus)
-            fits = sorted(fits, key=lambda fit: -fit.score)[: self.plan.starts]
+            fits = self._focused([fit.matrix for fit in fits], self.plan.starts)
+            if not wide:
+                fits += self._aimed(fits)
             self.clock.lap("focus")
         self.settings.progress("deformable registration", 0.0)
         candidates = try_candidates(*self.levels[0], fits, self.knobs, self.device, self.discrete)
@@ -156,6 +159,22 @@ class Search:
         if not self.dof or (first[0].convincing and not self.starts.turned_fits_better):
             return first
         return max((first, self.attempt(wide=True)), key=lambda candidates: candidates[0].rank)
+
+    def _focused(self, matrices: Sequence[np.ndarray], keep: int) -> list[Fit]:
+        """Alignments that were moved to fit the surroundings of the labels; the best of them, best first."""
+        fits = refine(matrices, (self.fixed, self.moving), self.focus)
+        return sorted(fits, key=lambda fit: -fit.score)[:keep]
+
+    def _aimed(self, others: Sequence[Fit]) -> list[Fit]:
+        """Alignments that were searched for on the surroundings of the labels alone and differ from `others`.
+
+        Of a query that shows but half of what the atlas does, the images as wholes may have nothing right to propose.
+        """
+        if not self.plan.aimed:
+            return []
+        starts = StartSearch(*self.focus.parts((self.fixed, self.moving)), PART_VOXELS).starts(AIMED_SCREENED)
+        found = self._focused([start.matrix for start in starts], len(starts))
+        return distinct(self.fixed.grid, [*others, *found])[len(others) :][: self.plan.aimed]
 
     def _by_labels(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """The same, each told how unlike the labels' surroundings are under it; best first."""
