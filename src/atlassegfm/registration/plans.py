@@ -93,7 +93,7 @@ PLANS = {
         coarser=1.55,
         piece=True,
         narrow=Plan(2, _NEAR, coarser=1.3, piece=True),
-        flat=Plan(3, _TWO_LEVELS, coarser=1.25, piece=True, aimed=1),
+        flat=Plan(4, _TWO_LEVELS, coarser=1.25, piece=True),
     ),
     "default": Plan(STARTS, _KNOBS, aimed=AIMED),
     "best": Plan(STARTS, replace(_KNOBS, iterations=(100, 60, 40)), seats=True, aimed=AIMED),
