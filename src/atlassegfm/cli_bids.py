@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from atlassegfm.cli_segment import read_command, segment_command
+from atlassegfm.cli_read import read_command
+from atlassegfm.cli_segment import segment_command
 from atlassegfm.errors import InputError
 
 LEVELS = ("participant", "group")

@@ -138,7 +138,7 @@ def segment_cohort(
     out : Path
         Folder for the results.
     settings, work : dict
-        As `cli_segment.read_command` gives them; the number of jobs is text.
+        As `cli_read.read_command` gives them; the number of jobs is text.
     series : str, optional
         Of every DICOM query.
     as_json : bool
