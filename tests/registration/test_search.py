@@ -46,8 +46,12 @@ def test_labels_decide_between_alignments_that_fit_about_as_well(order):
 
 
 def test_the_search_says_how_unlike_the_labels_surroundings_are():
-    assert search(Focus.of(label())).found()[0].unlike > 0.0
-    assert search(None).found()[0].unlike == 0.0
+    by_labels, by_images = search(Focus.of(label())), search(None)
+    found = by_labels.found()
+    assert found[0].unlike > 0.0
+    assert by_labels.attempts[0]["unlike"] == [pytest.approx(one.unlike, abs=1e-5) for one in found]
+    assert by_images.found()[0].unlike == 0.0
+    assert "unlike" not in by_images.attempts[0]
 
 
 def test_labels_decide_where_they_are_but_a_part_of_their_image():

@@ -141,6 +141,8 @@ class Search:
         best = candidates[0]
         starts = "headers" if self.dof == 0 else "wide" if wide else "usual"
         scores = [round(c.rank, 5) for c in candidates]
+        if self.focus:
+            facts["unlike"] = [round(c.unlike, 5) for c in candidates]
         self.attempts.append(
             {
                 "starts": starts,
