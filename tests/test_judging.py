@@ -40,6 +40,19 @@ def test_a_perfect_result_is_good(atlas):
     assert verdict.signals.cut_fraction == 0.0
     assert verdict.signals.thickness_ratio == pytest.approx(1.0)
     assert verdict.signals.distortion == pytest.approx(0.0, abs=1e-6)
+    assert verdict.signals.grey_ratio == pytest.approx(1.0)
+
+
+def test_a_result_that_took_in_something_else_is_not_good(atlas):
+    # Registration and model agree, the volume is nearly right; but half of the result shows what is no cube.
+    query = atlas.image.data.copy()
+    query[6:14, 6:14, 6:10] += 240.0
+    judge = LabelJudge(atlas, atlas.image.with_data(query), atlas.image, shifted(0), atlas.labels, shifted(0))
+    mask = (atlas.labels.data == 1).astype(np.float32)
+    judge(1, BOX, mask, mask, mask)
+    verdict = judge.verdicts[1]
+    assert verdict.word == "check"
+    assert any("times as far as in the atlas: more than one organ?" in reason for reason in verdict.reasons)
 
 
 def test_a_model_elsewhere_is_not_good(atlas):

@@ -36,6 +36,7 @@ BEST = Signals(
     apart=0.05,
     distortion=0.1,
     thickness_ratio=1.0,
+    grey_ratio=1.0,
     atlas_dice=0.95,
 )
 SHARE = st.one_of(st.none(), st.floats(0, 1))
@@ -70,6 +71,7 @@ def test_all_well_is_good_and_has_nothing_to_say():
         ({"volume_ratio": 0.3}, {CHECK, DO_NOT_USE}, "volume is 0.3 times the expected one"),
         ({"thickness_ratio": 0.7}, {CHECK}, "it is 70 % as thick as expected"),
         ({"thickness_ratio": 0.3}, {DO_NOT_USE}, "it is 30 % as thick as expected"),
+        ({"grey_ratio": 2.5}, {CHECK}, "its grey levels spread 2.5 times as far as in the atlas"),
         ({"distortion": 1.0}, {CHECK, DO_NOT_USE}, "registration bends it more"),
         ({"volume_ratio": 0.01}, {DO_NOT_USE}, "volume is less than a tenth"),
     ],

@@ -13,6 +13,7 @@ from atlassegfm.overlap import dice
 from atlassegfm.prompts import THRESHOLD
 from atlassegfm.quality import Quality, Signals, cut_fraction, expected_volume, judge, measure
 from atlassegfm.quality.borders import Border, BorderCurve, border_curve, border_of, mismatch
+from atlassegfm.quality.greys import Greys, greys_of, image_spread
 from atlassegfm.quality.shapes import distortion, radius, spread, thickness_ratio
 from atlassegfm.quality.signals import border_points, sampled
 from atlassegfm.registration.result import RegistrationResult
@@ -23,6 +24,8 @@ from atlassegfm.volume import Grid, Volume
 _learnt: WeakKeyDictionary[Volume, dict[tuple[int, float], tuple[Border | None, BorderCurve | None]]] = (
     WeakKeyDictionary()
 )
+#: What an atlas's labels are made of, by label.
+_made_of: WeakKeyDictionary[Volume, dict[int, Greys | None]] = WeakKeyDictionary()
 
 
 class LabelJudge:
@@ -69,6 +72,7 @@ class LabelJudge:
         self._step_mm = max(1.0, *atlas.image.spacing.tolist(), *query.spacing.tolist())
         self._matrix, self._doubts = forward.transform.matrix, tuple(forward.metrics.get("doubts", ()))
         self._to_query = backward.transform if backward else forward.transform.linear_part().inverse()
+        self._query_spread = image_spread(query.data)
         self.verdicts: dict[int, Quality] = {}
 
     def __call__(
@@ -107,6 +111,7 @@ class LabelJudge:
             thickness_ratio=thickness_ratio(radius(result[box], self._query.spacing), size, self._matrix),
             atlas_dice=self._learnt.get(value),
             border_dice=self._border_dice(value, label, result, size),
+            grey_ratio=self._grey_ratio(value, label, result, size),
         )
         suspicions = [*self._suspicions, *suspicions_of_label(self._atlas.names[value])]
         self.verdicts[value] = judge(signals, doubts=self._doubts, suspicions=suspicions)
@@ -121,6 +126,14 @@ class LabelJudge:
         there, curve = known[value, step]
         here = None if curve is None else border_of(self._query.data, result, self._query.spacing, step)
         return None if here is None else curve.dice(mismatch(here, there))
+
+    def _grey_ratio(self, value: int, label: np.ndarray, result: np.ndarray, radius_mm: float) -> float | None:
+        """Whether the result is made of one thing where the label is; see `Signals`."""
+        image, known = self._atlas.image, _made_of.setdefault(self._atlas.labels, {})
+        if value not in known:
+            known[value] = greys_of(image, label, radius_mm, image_spread(image.data))
+        there, here = known[value], greys_of(self._query, result, radius_mm, self._query_spread)
+        return None if here is None or there is None else here.spread_over(there)
 
     def _apart(self, result: np.ndarray, grid: Grid, radius_mm: float) -> float | None:
         """How far the maps there and back lie apart at the result's border, relative to the label's radius."""

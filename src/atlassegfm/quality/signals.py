@@ -57,6 +57,8 @@ class Signals:
         (`shapes.distortion`).
     thickness_ratio : float
         Thickness of the result over the one that is expected from the atlas (`shapes.thickness_ratio`).
+    grey_ratio : float
+        Spread of the grey levels within the result over that within the label in the atlas (`greys.Greys`).
     atlas_dice : float
         Dice that the method reached on the atlas from a displaced prior.
     """
@@ -72,6 +74,7 @@ class Signals:
     apart: float | None = None
     distortion: float | None = None
     thickness_ratio: float | None = None
+    grey_ratio: float | None = None
     atlas_dice: float | None = None
 
 

@@ -32,6 +32,9 @@ UNLIKE = 0.15
 #: Thickness, over what is expected, from which on it bounds the Dice no more, and at which no more than the second
 #: number is believed: a label in tatters was squeezed into something else (docs/decisions/0014-quality.md).
 WHOLE, IN_TATTERS = 0.85, (0.4, 0.2)
+#: Times as far as in the atlas that a label's grey levels spread, from which on it is taken for more than one thing and
+#: not called good.
+MIXED = 2.0
 #: Times that the volume of an organ may differ from the atlas's, after the difference in body size.
 PEOPLE_DIFFER = 2.0
 #: A signal that lowers the predicted Dice by more than this is given as a reason, three at the most.
@@ -131,6 +134,9 @@ def _ceilings(signals: Signals, doubts: Sequence[str]) -> list[tuple[float, list
     if signals.agreement_dice is not None and signals.agreement_dice < DISAGREED:
         # One of the two is wrong, and which one the result follows is not for the other signals to tell.
         told = f"registration and model disagree (Dice {100 * signals.agreement_dice:.0f} %)"
+        found.append((GOOD_FROM - 0.01, [told]))
+    if signals.grey_ratio is not None and signals.grey_ratio >= MIXED:
+        told = f"its grey levels spread {signals.grey_ratio:.1f} times as far as in the atlas: more than one organ?"
         found.append((GOOD_FROM - 0.01, [told]))
     if signals.similarity is not None and signals.similarity < UNLIKE:
         found.append((CHECK_FROM - 0.01, [REASONS["similarity"]]))
