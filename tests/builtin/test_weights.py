@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from atlassegfm.builtin.encoding import encode
 from atlassegfm.builtin.network import RefinerNet, Shape
-from atlassegfm.builtin.refine import tiled_probability
+from atlassegfm.builtin.refine import tiled_logits
 from atlassegfm.builtin.weights import load_weights, read_learnt, save_weights, shipped_weights, write_learnt
 from atlassegfm.errors import ModelError
 from atlassegfm.overlap import dice
@@ -52,7 +52,7 @@ def asked() -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, np.ndarray]
 
     def ask(prior: np.ndarray) -> np.ndarray:
         inputs = encode(image.astype(np.float32), prior, np.zeros_like(prior))
-        return tiled_probability(network, inputs) > 0.5
+        return tiled_logits(network, inputs) > 0.0
 
     return ask, own, other
 

@@ -1,4 +1,4 @@
-"""The network on whole labels: crop around the prior, tiles that overlap, a logit for each voxel of the crop."""
+"""The network on whole labels: tiles that overlap, a logit for each voxel of a crop around the prior."""
 
 from __future__ import annotations
 
@@ -7,52 +7,12 @@ import itertools
 import numpy as np
 import torch
 
-from atlassegfm.builtin.encoding import encode
 from atlassegfm.builtin.network import MULTIPLE, RefinerNet
-from atlassegfm.volume import Volume, bounding_box
 
 #: Edge of a tile, and by how much tiles overlap at least, voxels.
 TILE, OVERLAP = 48, 16
 #: Surroundings of the prior that are looked at, voxels.
 MARGIN = 16
-
-
-def refine_labels(
-    network: RefinerNet, image: Volume, priors: Volume, *, device: str = "cpu"
-) -> dict[int, tuple[tuple[slice, ...], np.ndarray]]:
-    """Foreground probability of every label, each on a crop around its prior.
-
-    Parameters
-    ----------
-    network : RefinerNet
-        In evaluation mode, on `device`.
-    image, priors : Volume
-        Image and imperfect label map on one isotropic working grid.
-    device : {"cpu", "cuda"}
-        Where.
-
-    Returns
-    -------
-    dict of int to (tuple of slice, numpy.ndarray)
-        Per label present in the priors: box of the grid and float32 probabilities on it; zero elsewhere.
-    """
-    found = {}
-    for value in np.unique(priors.data):
-        if value == 0:
-            continue
-        box = bounding_box(priors.data == value, margin=MARGIN)
-        labels = priors.data[box]
-        own = labels == value
-        inputs = encode(image.data[box].astype(np.float32, copy=False), own, (labels != 0) & ~own)
-        found[int(value)] = box, tiled_probability(network, inputs, device=device)
-    return found
-
-
-def tiled_probability(
-    network: RefinerNet, inputs: np.ndarray, *, row: int | None = None, device: str = "cpu"
-) -> np.ndarray:
-    """Probability (I, J, K) of encoded inputs (C, I, J, K); see `tiled_logits`."""
-    return 1.0 / (1.0 + np.exp(-tiled_logits(network, inputs, row=row, device=device)))
 
 
 @torch.inference_mode()
