@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,10 @@ from atlassegfm.report.outputs import Outputs, write_outputs
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from atlassegfm.registration.result import Progress
     from atlassegfm.segmentation import Segmentation
     from atlassegfm.volume import Volume
 
-Progress = Callable[[str, float], None]
 #: Columns of the result, in the order of the method's steps.
 STAGES = ("registration alone", "model alone", "fusion")
 

@@ -27,9 +27,9 @@ from atlassegfm.options import told
 from atlassegfm.prior import Prior, prior_of_one, prior_of_several
 from atlassegfm.quality import DO_NOT_USE, Quality
 from atlassegfm.registration.cache import RegistrationCache
-from atlassegfm.registration.result import Settings
+from atlassegfm.registration.result import Progress, Settings, silent
 from atlassegfm.resampling import warp_labels
-from atlassegfm.run import Progress, Run
+from atlassegfm.run import Run
 from atlassegfm.runtime import prepare_compute
 from atlassegfm.segmentation import Segmentation
 from atlassegfm.suspecting import suspicions_of_label, suspicions_of_pair
@@ -139,7 +139,7 @@ def segment(
     )
     # Before the registration: what is missing or damaged has to be told at once.
     session = _session(options, weights, weights_sha256)
-    run = Run(query, options, progress or (lambda step, fraction: None), cache or RegistrationCache())
+    run = Run(query, options, progress or silent, cache or RegistrationCache())
     run.prior = _prior(run, atlases)
     teacher = run.prior.teacher
     suspicions = _suspicions(run)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atlassegfm.atlas import Atlas
-from atlassegfm.atlases.carry import Carried, Progress, Register, VoteSettings, carry
+from atlassegfm.atlases.carry import Carried, Register, VoteSettings, carry
 from atlassegfm.atlases.matching import match_labels
 from atlassegfm.atlases.ranking import Likeness
 from atlassegfm.label_names import Colour
-from atlassegfm.registration.result import RegistrationResult
+from atlassegfm.registration.result import Progress, RegistrationResult
 from atlassegfm.resampling import label_membership, resample_image, warp_labels
 from atlassegfm.symmetry import Symmetry
 from atlassegfm.volume import Volume

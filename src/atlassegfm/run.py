@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,9 @@ from atlassegfm.atlas import Atlas
 from atlassegfm.prior import Prior
 from atlassegfm.registration.cache import RegistrationCache
 from atlassegfm.registration.focus import Focus
-from atlassegfm.registration.result import RegistrationResult, Settings
+from atlassegfm.registration.result import Progress, RegistrationResult, Settings
 from atlassegfm.runtime import give_back_freed_memory
 from atlassegfm.volume import Volume
-
-#: Told (name of the step, finished fraction in [0, 1]).
-Progress = Callable[[str, float], None]
 
 
 class Run:

@@ -25,7 +25,7 @@ from atlassegfm.atlases.warped import (
 )
 from atlassegfm.competition import LabelCompetition, smallest_label_type
 from atlassegfm.errors import RegistrationError
-from atlassegfm.registration.result import RegistrationResult
+from atlassegfm.registration.result import Progress, RegistrationResult
 from atlassegfm.resampling import resample_image
 from atlassegfm.volume import Volume
 
@@ -33,8 +33,6 @@ from atlassegfm.volume import Volume
 TRUST, LEAST_AGREEMENT = 4.0, 0.1
 #: Registers an atlas with the query; what that is called while it goes on.
 Register = Callable[[Atlas, str], RegistrationResult]
-#: Told (step, finished fraction).
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
