@@ -243,7 +243,7 @@ def _draw_label_text(
         unbroken = str(reason).replace(" %", "\u00a0%")
         lines += [(line, _FAINT, False) for line in textwrap.wrap(unbroken, 34)[:3]]
     if window is not None:
-        lines.append((f"grey levels {window[0]:.4g} to {window[1]:.4g}", _FAINT, False))
+        lines.append((f"window {window[0]:.4g} to {window[1]:.4g}", _FAINT, False))
     for words, ink, bold in lines:
         page.text(_MARGIN, y, words, ink=ink, bold=bold, size=9 if ink == _FAINT else 10)
         y -= 0.2
