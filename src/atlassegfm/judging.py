@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -16,16 +15,20 @@ from atlassegfm.quality.borders import Border, BorderCurve, border_curve, border
 from atlassegfm.quality.greys import Greys, greys_of, image_spread
 from atlassegfm.quality.shapes import distortion, radius, spread, thickness_ratio
 from atlassegfm.quality.signals import border_points, sampled
+from atlassegfm.registration.kept import Kept
 from atlassegfm.registration.result import RegistrationResult
 from atlassegfm.suspecting import suspicions_of_label
 from atlassegfm.volume import Grid, Volume
 
 #: What the borders of an atlas's labels look like, by label and width of the steps: an atlas meets many queries.
-_learnt: WeakKeyDictionary[Volume, dict[tuple[int, float], tuple[Border | None, BorderCurve | None]]] = (
-    WeakKeyDictionary()
-)
-#: What an atlas's labels are made of, by label.
-_made_of: WeakKeyDictionary[Volume, dict[int, Greys | None]] = WeakKeyDictionary()
+_borders: Kept[tuple[Border | None, BorderCurve | None]] = Kept()
+#: What an atlas's labels are made of, by label, and how far the grey levels of whole images spread.
+_greys: Kept[Greys | None] = Kept()
+_spreads: Kept[float] = Kept()
+
+
+def _spread_of(image: Volume) -> float:
+    return _spreads.of(image, "whole", lambda: image_spread(image.data))
 
 
 class LabelJudge:
@@ -72,7 +75,6 @@ class LabelJudge:
         self._step_mm = max(1.0, *atlas.image.spacing.tolist(), *query.spacing.tolist())
         self._matrix, self._doubts = forward.transform.matrix, tuple(forward.metrics.get("doubts", ()))
         self._to_query = backward.transform if backward else forward.transform.linear_part().inverse()
-        self._query_spread = image_spread(query.data)
         self.verdicts: dict[int, Quality] = {}
 
     def __call__(
@@ -119,20 +121,20 @@ class LabelJudge:
     def _border_dice(self, value: int, label: np.ndarray, result: np.ndarray, radius_mm: float) -> float | None:
         """Whether the result's border lies on what the label's border lies on in the atlas; see `Signals`."""
         image, step = self._atlas.image, self._step_mm
-        known = _learnt.setdefault(self._atlas.labels, {})
-        if (value, step) not in known:
-            there = border_of(image.data, label, image.spacing, step)
-            known[value, step] = there, None if there is None else border_curve(image, label, radius_mm, step)
-        there, curve = known[value, step]
+
+        def learn() -> tuple[Border | None, BorderCurve | None]:
+            seen = border_of(image.data, label, image.spacing, step)
+            return seen, None if seen is None else border_curve(image, label, radius_mm, step)
+
+        there, curve = _borders.of(self._atlas.labels, (value, step), learn)
         here = None if curve is None else border_of(self._query.data, result, self._query.spacing, step)
         return None if here is None else curve.dice(mismatch(here, there))
 
     def _grey_ratio(self, value: int, label: np.ndarray, result: np.ndarray, radius_mm: float) -> float | None:
         """Whether the result is made of one thing where the label is; see `Signals`."""
-        image, known = self._atlas.image, _made_of.setdefault(self._atlas.labels, {})
-        if value not in known:
-            known[value] = greys_of(image, label, radius_mm, image_spread(image.data))
-        there, here = known[value], greys_of(self._query, result, radius_mm, self._query_spread)
+        image = self._atlas.image
+        there = _greys.of(self._atlas.labels, value, lambda: greys_of(image, label, radius_mm, _spread_of(image)))
+        here = greys_of(self._query, result, radius_mm, _spread_of(self._query))
         return None if here is None or there is None else here.spread_over(there)
 
     def _apart(self, result: np.ndarray, grid: Grid, radius_mm: float) -> float | None:

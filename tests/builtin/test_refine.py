@@ -20,13 +20,15 @@ def network() -> RefinerNet:
     return RefinerNet(SMALL).eval()
 
 
-def test_untrained_tiles_give_the_prior_back(network):
-    prior = np.zeros((70, 60, 20), bool)
-    prior[5:60, 10:30, 4:16] = True
-    image = np.random.default_rng(0).normal(size=prior.shape).astype(np.float32)
-    logits = tiled_logits(network, encode(image, prior, np.zeros_like(prior)))
-    np.testing.assert_array_equal(logits > 0.0, prior)
-    assert logits.dtype == np.float32
+def test_untrained_tiles_give_the_priors_back(network):
+    one, other = np.zeros((2, 70, 60, 20), bool)
+    one[5:60, 10:30, 4:16] = True
+    other[20:40, 30:44, 4:16] = True
+    image = np.random.default_rng(0).normal(size=one.shape).astype(np.float32)
+    for prior, rivals in ((one, other), (other, one)):
+        logits = tiled_logits(network, encode(image, prior, rivals))
+        np.testing.assert_array_equal(logits > 0.0, prior)
+        assert logits.dtype == np.float32
 
 
 @pytest.mark.parametrize("length", [9, 48, 49, 64, 131])
